@@ -411,7 +411,7 @@ fn bit(bits: &[u8], at: usize, rows: usize) -> bool {
 /// Sets the bits `from..to` of a bitmap that so far ends at `from`.
 fn set_bits(bits: &mut Vec<u8>, from: usize, to: usize) {
     let mut at = from;
-    while at < to && at % 8 != 0 {
+    while at < to && !at.is_multiple_of(8) {
         push_bit(bits, at, true);
         at += 1;
     }
