@@ -274,7 +274,7 @@ mod tests {
             bad[at] ^= 0x10;
             assert!(unpack(Coding::Gzip, &bad, 4_096, u64::MAX).1.is_err(), "byte {at}");
         }
-        assert!(matches!(unpack(Coding::Gzip, b"m f=1\n", 9, u64::MAX).1, Err(BodyError::Corrupt { .. })));
+        assert!(matches!(unpack(Coding::Gzip, b"climate temp=1\n", 9, u64::MAX).1, Err(BodyError::Corrupt { .. })));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod decode;
+pub mod host;
 pub mod route;
 
 use crate::records::Records;

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::config::{EvictionPolicy, Now};
 use super::budget::Exhausted;
+use super::config::{EvictionPolicy, Now};
 use super::schema::{NoColumn, column_bytes};
 use super::state::{NoLog, State};
 use crate::records::{RecordRef, Records, Value};
@@ -54,7 +54,12 @@ impl State {
         Ok(done)
     }
 
-    pub(super) fn append_record(&mut self, record: RecordRef<'_>, now: Now, done: &mut Appended) -> Result<(), Exhausted> {
+    pub(super) fn append_record(
+        &mut self,
+        record: RecordRef<'_>,
+        now: Now,
+        done: &mut Appended,
+    ) -> Result<(), Exhausted> {
         let at = match self.log_for(record.log()) {
             Ok(at) => at,
             Err(why) => {

@@ -89,7 +89,9 @@ impl State {
         let mut from = 0;
         while from < batch.times.len() {
             let done = Appended { rows: from as u64, ..done };
-            let Some((count, charged)) = self.room_for_run(at, &run, from, now).map_err(|_| AppendError::Full { done })? else {
+            let Some((count, charged)) =
+                self.room_for_run(at, &run, from, now).map_err(|_| AppendError::Full { done })?
+            else {
                 // A row larger than a segment: the record path knows what to do with it.
                 return self.append_rows(log, batch, &sources, from, done, now);
             };

@@ -71,9 +71,11 @@ impl Budget {
 
     fn take(&self, bytes: u64) -> Result<(), Exhausted> {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.cap);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .map_err(|used| Exhausted { wanted: bytes, used, cap: self.cap })?;
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|used| Exhausted {
+            wanted: bytes,
+            used,
+            cap: self.cap,
+        })?;
         let Some(parent) = &self.parent else { return Ok(()) };
         parent.take(bytes).inspect_err(|_| {
             self.used.fetch_sub(bytes, Ordering::Relaxed);

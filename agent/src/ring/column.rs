@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray, UInt64Array,
+    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray,
+    UInt64Array,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::ArrowError;
@@ -101,7 +102,10 @@ impl ColumnBuilder {
 
     /// Whether the tag is known already.
     pub(super) fn knows(&mut self, tag: &str) -> bool {
-        matches!(&mut self.values, Values::Tag(_, tags) if tags.find(tag).is_some())
+        match &mut self.values {
+            Values::Tag(_, tags) => tags.find(tag).is_some(),
+            _ => false,
+        }
     }
 
     /// Puts a value of the column's own type into row `row`, which it has not reached yet.
@@ -199,7 +203,9 @@ impl ColumnBuilder {
             Values::F64(v) => Arc::new(Float64Array::try_new(v.into(), nulls)?),
             Values::I64(v) => Arc::new(Int64Array::try_new(v.into(), nulls)?),
             Values::U64(v) => Arc::new(UInt64Array::try_new(v.into(), nulls)?),
-            Values::Bool(bits) => Arc::new(BooleanArray::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows), nulls)),
+            Values::Bool(bits) => {
+                Arc::new(BooleanArray::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows), nulls))
+            }
             Values::Tag(keys, tags) => {
                 let keys = Int32Array::try_new(keys.into(), nulls)?;
                 Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::new(tags.into_array()?))?)

@@ -156,7 +156,10 @@ mod tests {
         assert!(losses.add(loss(9, 12, LossReason::Corrupt)));
         let all: Vec<_> = losses.iter().copied().collect();
         assert_eq!(all.len(), 2);
-        assert_eq!(all[0], Loss { from: 0, to: 9, reason: LossReason::Evicted, min_time: 0, max_time: 9, hash: [9; 16] });
+        assert_eq!(
+            all[0],
+            Loss { from: 0, to: 9, reason: LossReason::Evicted, min_time: 0, max_time: 9, hash: [9; 16] }
+        );
         assert_eq!(losses.counts(0, u64::MAX), [9, 0, 0, 3]);
         losses.forget_below(7);
         assert_eq!(losses.after(0).unwrap().from, 7);

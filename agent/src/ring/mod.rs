@@ -34,6 +34,8 @@ mod column;
 mod config;
 mod dictionary;
 mod eviction;
+#[cfg(any(test, debug_assertions))]
+mod invariants;
 mod log;
 mod loss;
 mod open;

@@ -10,7 +10,6 @@ use super::chain::link;
 use super::loss::LossReason;
 use super::open::SEGMENT_BYTES;
 use super::ring::Ring;
-use super::schema::SegmentSchema;
 use super::segment::{Body, Charged, Sealed};
 use super::state::State;
 
@@ -35,7 +34,6 @@ struct Job {
     rows: u32,
     /// The log's chain before the segment. It stays: segments of a log are packed one after the other.
     chain: [u8; 16],
-    schema: Arc<SegmentSchema>,
     sealed: Arc<Sealed>,
     scratch: Reservation,
     encoding: Encoding,
@@ -83,12 +81,12 @@ impl State {
             let (log, encoding) = (&self.logs[at], self.config.encoding);
             let segment = &log.segments[index];
             let Body::Sealed(sealed) = &segment.body else { continue };
-            let (sealed, schema, chain) = (Arc::clone(sealed), Arc::clone(&segment.schema), log.chain);
+            let (sealed, chain) = (Arc::clone(sealed), log.chain);
             let (base, rows) = (segment.base, segment.rows);
             // The buffer that it packs into, and the bytes cut to size, are smaller together than this.
-            let bytes = scratch_bytes(rows as usize, &schema.schema) as u64 + u64::from(segment.raw_bytes);
+            let bytes = scratch_bytes(rows as usize, &segment.schema.schema) as u64 + u64::from(segment.raw_bytes);
             let scratch = self.reserve(bytes).unwrap_or_else(|_| self.budget.force(bytes));
-            return Some(Job { at, seq, base, rows, chain, schema, sealed, scratch, encoding });
+            return Some(Job { at, seq, base, rows, chain, sealed, scratch, encoding });
         }
     }
 

@@ -44,7 +44,10 @@ mod tests {
         let mut rate = Rate::default();
         assert_eq!(rate.per_second(STEP, 5), None);
         for second in 0..200 {
-            rate.sample(Duration::from_secs(second), if second < 100 { second * 1_000 } else { 100_000 + (second - 100) * 10 });
+            rate.sample(
+                Duration::from_secs(second),
+                if second < 100 { second * 1_000 } else { 100_000 + (second - 100) * 10 },
+            );
         }
         assert_eq!(rate.per_second(Duration::from_secs(200), 101_000), Some(10.0));
     }

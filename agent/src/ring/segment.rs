@@ -34,11 +34,7 @@ pub(super) enum Body {
     /// Waiting to be packed.
     Sealed(Arc<Sealed>),
     /// Packed: the bytes that are shipped. The budget is held by the bytes.
-    Packed {
-        bytes: Bytes,
-        hash: [u8; 16],
-        encoding: Encoding,
-    },
+    Packed { bytes: Bytes, hash: [u8; 16], encoding: Encoding },
 }
 
 impl Segment {

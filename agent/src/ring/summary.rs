@@ -168,12 +168,6 @@ impl Log {
             times: spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
         }
     }
-
-    /// Segments that are sealed and not packed.
-    #[cfg(any(test, debug_assertions))]
-    pub(super) fn unpacked(&self) -> usize {
-        self.segments.iter().filter(|s| matches!(s.body, Body::Sealed(_))).count()
-    }
 }
 
 fn sum(mut all: Account, one: Account) -> Account {

@@ -32,7 +32,9 @@ pub enum CursorError {
     #[error("the hub named a log that this agent does not have; check that no other agent uses its id")]
     UnknownLog,
     /// The hub claims records that were never accepted, or more receipts than records.
-    #[error("the hub claims records up to {next_offset}, this agent has accepted {head}; check that no other agent uses its id")]
+    #[error(
+        "the hub claims records up to {next_offset}, this agent has accepted {head}; check that no other agent uses its id"
+    )]
     Impossible {
         /// What the hub said.
         next_offset: u64,

@@ -167,7 +167,11 @@ impl<'a> Cursor<'a> {
 
     fn measurement(&mut self, target: Target<'_>, records: &mut Records, scratch: &mut Scratch) -> Result<(), Fault> {
         let (raw, escapes) = self.name([b',', b' ', b' '], "expected a measurement name")?;
-        let name = unescape(raw, escapes, &mut scratch.name);
+        let name = match escapes {
+            false => raw,
+            // In a measurement "=" is no delimiter.
+            true => replace_escapes(raw, &mut scratch.name, |byte| matches!(byte, b',' | b' ')),
+        };
         target.begin(target.log.unwrap_or(name), records);
         if target.log.is_some_and(|log| log != name) {
             records.push("measurement", Value::Tag(name));

@@ -1,5 +1,6 @@
 //! Decoders: bytes in, [`Records`] out. No I/O, no clock, bounded work and memory, no panic on any input.
 
+pub mod arrow_stream;
 pub mod json;
 pub mod line_protocol;
 pub mod ndjson;
