@@ -1,5 +1,7 @@
 //! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`](crate::records::Records)) and a thin server.
 
+pub mod mqtt;
+
 use crate::records::Records;
 
 /// Where an MQTT adapter hands a PUBLISH: decodes the payload by the routes and appends it to the ring.
