@@ -4,6 +4,7 @@ pub mod body;
 pub mod decode;
 pub mod host;
 pub mod route;
+pub mod mqtt;
 
 use crate::records::Records;
 
