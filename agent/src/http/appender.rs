@@ -34,6 +34,29 @@ pub(super) struct Tally {
     first_bad: Option<DecodeError>,
 }
 
+impl Tally {
+    /// Itself, if all went well.
+    ///
+    /// # Errors
+    /// 400 with the first bad line, or with what the ring had no place for.
+    pub(super) fn checked(self) -> Result<Self, ApiError> {
+        let Self { stored, refused, bad, .. } = self;
+        let kept = format!("{stored} good records were stored, the rest is in the log _rejected");
+        if let Some(error) = &self.first_bad {
+            let others = if bad > 1 { format!(" ({} more bad lines follow)", bad - 1) } else { String::new() };
+            let message = format!("partial write: {error}{others}; {kept}");
+            return Err(ApiError { line: Some(error.line), ..ApiError::bad(message) });
+        }
+        if refused > 0 {
+            return Err(ApiError::bad(format!(
+                "partial write: {refused} records or fields have no place in their log (a name over 255 bytes, or beyond \
+                 storage.max_logs or storage.max_columns); {kept}"
+            )));
+        }
+        Ok(self)
+    }
+}
+
 impl<'a> Appender<'a> {
     pub(super) fn new(api: &'a Api, source: &'a str) -> Self {
         Self { api, source, records: Records::new(), held: None, tally: Tally::default() }
@@ -68,21 +91,7 @@ impl<'a> Appender<'a> {
     /// # Errors
     /// 400 with the first bad line, when there was one.
     pub(super) fn outcome(self) -> Result<Tally, ApiError> {
-        let Tally { stored, refused, bad, ref first_bad } = self.tally;
-        let kept = format!("{stored} good records were stored");
-        if let Some(error) = first_bad {
-            let others = if bad > 1 { format!(" ({} more bad lines follow)", bad - 1) } else { String::new() };
-            let message = format!("partial write: {error}{others}; {kept}, the rest is in the log _rejected");
-            return Err(ApiError { line: Some(error.line), ..ApiError::bad(message) });
-        }
-        if refused > 0 {
-            let message = format!(
-                "partial write: {refused} records or fields had no room in their log (storage.max_logs, storage.max_columns); \
-                 {kept}, the rest is in the log _rejected"
-            );
-            return Err(ApiError::bad(message));
-        }
-        Ok(self.tally)
+        self.tally.checked()
     }
 
     fn hold(&mut self, part: usize) -> Result<(), Exhausted> {

@@ -94,6 +94,24 @@ impl Received {
         self.run(&mut take).await
     }
 
+    /// Length of the body once it is unpacked.
+    ///
+    /// # Errors
+    /// As [`Self::pieces`].
+    pub(super) async fn unpacked_len(&self, ring: &Ring) -> Result<u64, ApiError> {
+        if self.coding == Coding::Identity {
+            return Ok(self.len);
+        }
+        let _held = ring.reserve(self.coding.memory())?;
+        let mut len = 0;
+        self.run(|piece| {
+            len += piece.len() as u64;
+            Ok(())
+        })
+        .await?;
+        Ok(len)
+    }
+
     async fn run(&self, mut take: impl FnMut(&[u8]) -> Result<(), ApiError>) -> Result<(), ApiError> {
         let mut unpacker = Unpacker::new(self.coding, self.limit).map_err(|error| unpack_error(&error))?;
         let mut result = Ok(());

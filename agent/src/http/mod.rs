@@ -3,6 +3,7 @@
 //! Every wait has a limit and every byte that a client makes us hold is charged to the ring's budget.
 
 mod appender;
+mod arrow;
 mod auth;
 mod counters;
 mod error;

@@ -8,12 +8,13 @@ use axum::extract::{Path, Query, State};
 use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use super::Api;
 use super::appender::{Appender, Tally};
 use super::error::ApiError;
 use super::intake::Received;
 use super::json_stream::{JsonStream, MAX_OBJECT, Misplaced};
+use super::{Api, arrow};
 use crate::config::nearest;
+use crate::ingest::decode::arrow_stream::StreamOptions;
 use crate::ingest::decode::json::{self as json_decoder, JsonOptions};
 use crate::ingest::decode::ndjson::Ndjson;
 use crate::ingest::decode::{DecodeError, Scratch, Target};
@@ -46,7 +47,7 @@ pub(super) async fn post(
     let tally = match kind {
         Kind::Json => json(&api, &log, options, received).await?,
         Kind::Ndjson => ndjson(&api, &log, options, received).await?,
-        Kind::Arrow => super::arrow::store(&api, &log, &options.tags, received).await?,
+        Kind::Arrow => arrow::store(&api, &log, stream_options(options), received).await?,
     };
     Ok(Json(json!({ "stored": tally.stored })))
 }
@@ -120,6 +121,12 @@ fn kind(headers: &HeaderMap) -> Result<Kind, ApiError> {
             ),
         )),
     }
+}
+
+/// Arrow has its own units of time.
+fn stream_options(options: JsonOptions) -> StreamOptions {
+    let default = JsonOptions::default().time_key;
+    StreamOptions { time_key: Some(options.time_key).filter(|key| *key != default), tags: options.tags }
 }
 
 fn options(uri: &Uri) -> Result<JsonOptions, ApiError> {
