@@ -3,7 +3,9 @@
 pub mod body;
 pub mod decode;
 pub mod host;
+pub mod intake;
 pub mod route;
+pub mod upload;
 
 use crate::records::Records;
 
