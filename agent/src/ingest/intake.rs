@@ -73,9 +73,9 @@ impl PublishSink for Intake {
         scratch.clear();
         let reason = match route.target(log) {
             None => Some("the captures make no log name of 1 to 255 bytes".to_owned()),
-            Some(target) => decode(route.format, payload, route.json, target, scratch, names)
-                .err()
-                .map(|error| error.to_string()),
+            Some(target) => {
+                decode(route.format, payload, route.json, target, scratch, names).err().map(|error| error.to_string())
+            }
         };
         let done = match reason {
             None => append(&self.ring, scratch, self.clock),

@@ -5,6 +5,7 @@ pub mod decode;
 pub mod host;
 pub mod intake;
 pub mod route;
+pub mod subscriber;
 pub mod upload;
 
 use crate::records::Records;

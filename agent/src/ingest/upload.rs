@@ -188,8 +188,7 @@ pub fn write_json(
         }
         stopped.is_none()
     };
-    let decoded =
-        json::decode_each(body, options, target, &mut records, &mut Scratch::default(), limit, &mut flush);
+    let decoded = json::decode_each(body, options, target, &mut records, &mut Scratch::default(), limit, &mut flush);
     let last = stopped.map_or_else(|| door.append(&mut records), Err);
     drop(held);
     last.map_err(|reason| door.failed(reason))?;
