@@ -164,7 +164,7 @@ impl Parts {
         count(encoder, "http_turned_away", "HTTP connections closed at once", http.turned_away_total())?;
         count(encoder, "http_unauthorized", "Requests without a good token", http.unauthorized_total())?;
         count(encoder, "http_body_bytes", "Bytes of request bodies", http.body_bytes_total())?;
-        count(encoder, "http_bad_lines", "Lines and objects that could not be decoded", http.bad_lines_total())?;
+        count(encoder, "http_refused", "Lines, records and values that were not stored", http.refused_total())?;
         let mut family = encoder.encode_descriptor("http_answers", "Answers by class", None, MetricType::Counter)?;
         for (class, answers) in http.answers_total() {
             ConstCounter::new(answers).encode(family.encode_family(&[("class", class)])?)?;

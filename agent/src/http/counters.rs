@@ -11,7 +11,7 @@ pub struct HttpCounters {
     turned_away: AtomicU64,
     unauthorized: AtomicU64,
     body_bytes: AtomicU64,
-    bad_lines: AtomicU64,
+    refused: AtomicU64,
     answers: [AtomicU64; 5],
 }
 
@@ -36,9 +36,9 @@ impl HttpCounters {
         self.body_bytes.load(Relaxed)
     }
 
-    /// Lines, objects and rows of writes that could not be decoded.
-    pub fn bad_lines_total(&self) -> u64 {
-        self.bad_lines.load(Relaxed)
+    /// Lines, records and values of writes that were not stored.
+    pub fn refused_total(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// Answers by class of status (`1xx` to `5xx`).
@@ -66,8 +66,8 @@ impl HttpCounters {
         self.body_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(super) fn bad_lines(&self, lines: u64) {
-        self.bad_lines.fetch_add(lines, Relaxed);
+    pub(super) fn refused(&self, count: u64) {
+        self.refused.fetch_add(count, Relaxed);
     }
 
     pub(super) fn answered(&self, status: StatusCode) {

@@ -4,7 +4,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::ring::{AppendError, Exhausted};
+use crate::ingest::body::BodyError;
+use crate::ingest::upload::{Reason, WriteError};
+use crate::ring::Exhausted;
 
 /// A refusal. The body is `{"error": "<what and remedy>"}`; on InfluxDB paths `code`, `message` and, for a bad line,
 /// `line` stand beside it, where its clients look.
@@ -95,11 +97,35 @@ impl From<Exhausted> for ApiError {
     }
 }
 
-impl From<AppendError> for ApiError {
-    fn from(error: AppendError) -> Self {
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
         match error {
-            AppendError::Full { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            AppendError::Shape { .. } => Self::bad(error.to_string()),
+            BodyError::Unknown(_) => Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_string()),
+            BodyError::TooLarge { limit } => Self::too_large(limit),
+            BodyError::Truncated(_) | BodyError::Corrupt { .. } => Self::bad(error.to_string()),
         }
+    }
+}
+
+impl From<Reason> for ApiError {
+    fn from(reason: Reason) -> Self {
+        use crate::ingest::decode::arrow_stream::StreamError;
+        match reason {
+            Reason::Body(error) => error.into(),
+            Reason::Json(error) => Self { line: Some(error.line), ..Self::bad(error.to_string()) },
+            Reason::Memory(_) | Reason::Full | Reason::Arrow(StreamError::NoMemory { .. }) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, reason.to_string())
+            }
+            Reason::Arrow(error) => Self::bad(error.to_string()),
+        }
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        let accepted = error.report.accepted;
+        let mut refusal = Self::from(error.reason);
+        refusal.message = format!("{}; {accepted} records before it were stored", refusal.message);
+        refusal
     }
 }

@@ -1,12 +1,12 @@
 //! `GET /v1/logs` and `GET /v1/logs/{log}`: what there is to read.
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::error::ApiError;
+use super::{Api, reply};
 use crate::config::nearest;
 use crate::ring::LogSummary;
 use crate::status::receipted;
@@ -14,13 +14,13 @@ use crate::status::receipted;
 /// How many names an error lists before it says "and more".
 const LISTED: usize = 10;
 
-pub(super) async fn list(State(api): State<Api>) -> Json<Value> {
+pub(super) async fn list(State(api): State<Api>) -> Response {
     let logs: Vec<Value> = api.ring.logs().iter().map(describe).collect();
-    Json(json!({ "logs": logs }))
+    reply::json(&json!({ "logs": logs }))
 }
 
-pub(super) async fn one(State(api): State<Api>, Path(log): Path<String>) -> Result<Json<Value>, ApiError> {
-    api.ring.log(&log).map(|summary| Json(describe(&summary))).ok_or_else(|| unknown(&api, &log))
+pub(super) async fn one(State(api): State<Api>, Path(log): Path<String>) -> Result<Response, ApiError> {
+    api.ring.log(&log).map(|summary| reply::json(&describe(&summary))).ok_or_else(|| unknown(&api, &log))
 }
 
 /// 404 with the nearest name, or with the names that there are.

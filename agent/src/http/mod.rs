@@ -2,17 +2,15 @@
 //!
 //! Every wait has a limit and every byte that a client makes us hold is charged to the ring's budget.
 
-mod appender;
-mod arrow;
 mod auth;
 mod counters;
 mod error;
 mod intake;
-mod json_stream;
 mod logs;
 mod page;
 mod post;
 mod records;
+mod reply;
 mod router;
 mod server;
 mod timed_io;

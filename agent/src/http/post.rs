@@ -2,25 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri, header};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::appender::{Appender, Tally};
 use super::error::ApiError;
-use super::intake::Received;
-use super::json_stream::{JsonStream, MAX_OBJECT, Misplaced};
-use super::{Api, arrow};
+use super::{Api, intake, reply};
 use crate::config::nearest;
+use crate::ingest::decode::MAX_NAME;
 use crate::ingest::decode::arrow_stream::StreamOptions;
-use crate::ingest::decode::json::{self as json_decoder, JsonOptions};
-use crate::ingest::decode::ndjson::Ndjson;
-use crate::ingest::decode::{DecodeError, Scratch, Target};
+use crate::ingest::decode::json::JsonOptions;
+use crate::ingest::upload::{LineBody, WholeBody, write_arrow, write_json};
 
-/// Longest name of a log, in bytes.
-const MAX_LOG_NAME: usize = 255;
 const PARAMETERS: [&str; 3] = ["tags", "time_key", "time_unit"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,73 +32,31 @@ pub(super) async fn post(
     uri: Uri,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, ApiError> {
-    if log.is_empty() || log.len() > MAX_LOG_NAME {
-        return Err(ApiError::bad(format!("the name of a log has 1 to {MAX_LOG_NAME} bytes")));
+) -> Result<Response, ApiError> {
+    if log.is_empty() || log.len() > MAX_NAME {
+        return Err(ApiError::bad(format!("the name of a log has 1 to {MAX_NAME} bytes")));
     }
-    let kind = kind(&headers)?;
-    let options = options(&uri)?;
-    let received = Received::of(&api, &headers, body).await?;
-    let tally = match kind {
-        Kind::Json => json(&api, &log, options, received).await?,
-        Kind::Ndjson => ndjson(&api, &log, options, received).await?,
-        Kind::Arrow => arrow::store(&api, &log, stream_options(options), received).await?,
+    let (kind, options) = (kind(&headers)?, options(&uri)?);
+    let coding = intake::coding(&headers)?;
+    let limit = api.limits.max_body;
+    let report = if kind == Kind::Ndjson {
+        let origin = format!("POST {}", uri.path());
+        let mut lines = LineBody::ndjson(&api.ring, api.clock, &log, options, coding, limit, &origin)?;
+        let take = |chunk: &[u8]| lines.feed(chunk).map_err(|error| intake::broken(&api, error));
+        intake::pump(&api, &headers, body, take).await?;
+        lines.finish()
+    } else {
+        let mut whole = WholeBody::new(&api.ring, coding, limit)?;
+        intake::pump(&api, &headers, body, |chunk| Ok(whole.feed(chunk)?)).await?;
+        let (bytes, _held) = whole.finish()?;
+        match kind {
+            Kind::Arrow => write_arrow(&api.ring, api.clock, &log, stream_options(options), bytes),
+            _ => write_json(&api.ring, api.clock, &log, &options, &bytes),
+        }
     };
-    Ok(Json(json!({ "stored": tally.stored })))
-}
-
-async fn ndjson(api: &Api, log: &str, options: JsonOptions, received: Received) -> Result<Tally, ApiError> {
-    let target = Target { log: Some(log), tags: &[] };
-    let mut appender = Appender::new(api, log);
-    let mut decoder = Ndjson::new(options);
-    let taken = received
-        .pieces(&api.ring, |piece| appender.decode(piece, |part, records, bad| decoder.feed(part, target, records, bad)));
-    taken.await?;
-    appender.last(|records, bad| decoder.finish(target, records, bad))?;
-    appender.outcome()
-}
-
-async fn json(api: &Api, log: &str, options: JsonOptions, received: Received) -> Result<Tally, ApiError> {
-    let target = Target { log: Some(log), tags: &[] };
-    let _held = api.ring.reserve(MAX_OBJECT as u64)?;
-    let mut appender = Appender::new(api, log);
-    let mut stream = JsonStream::new();
-    let mut scratch = Scratch::default();
-    let mut misplaced = None;
-    let taken = received.pieces(&api.ring, |piece| {
-        appender.decode(piece, |part, records, bad| {
-            if misplaced.is_some() {
-                return;
-            }
-            let mut take = |object: &[u8], began| {
-                if let Err(error) = json_decoder::decode(object, &options, target, records, &mut scratch) {
-                    records.abandon();
-                    bad.bad_line(within(error, began), object);
-                }
-            };
-            if let Err(error) = stream.feed(part, &mut take) {
-                bad.bad_line(decode_error(&error), part);
-                misplaced = Some(error);
-            }
-        })
-    });
-    taken.await?;
-    if misplaced.is_none()
-        && let Err(error) = stream.finish()
-    {
-        appender.last(|_, bad| bad.bad_line(decode_error(&error), &[]))?;
-    }
-    appender.outcome()
-}
-
-/// The place in the body of a place in an object that began at `began`.
-fn within(error: DecodeError, began: (u64, u64)) -> DecodeError {
-    let column = if error.line == 1 { began.1 + error.column - 1 } else { error.column };
-    DecodeError { line: began.0 + error.line - 1, column, ..error }
-}
-
-fn decode_error(error: &Misplaced) -> DecodeError {
-    DecodeError { line: error.line, column: error.column, message: error.message.into() }
+    let report = report.map_err(|error| intake::broken(&api, error))?;
+    let report = intake::complete(&api, report)?;
+    Ok(reply::json(&json!({ "stored": report.accepted })))
 }
 
 fn kind(headers: &HeaderMap) -> Result<Kind, ApiError> {

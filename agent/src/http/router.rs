@@ -4,12 +4,12 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::{Json, Router};
+use axum::Router;
 use http::{HeaderValue, StatusCode, header};
 
 use super::error::ApiError;
-use super::{Api, auth, logs, page, post as post_records, records, write};
-use crate::{metrics, status::Status};
+use super::{Api, auth, logs, page, post as post_records, records, reply, write};
+use crate::metrics;
 
 /// All paths of the API.
 pub fn router(api: Api) -> Router {
@@ -37,8 +37,8 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-async fn status(State(api): State<Api>) -> Json<Status> {
-    Json(api.status.status())
+async fn status(State(api): State<Api>) -> Response {
+    reply::json(&api.status.status())
 }
 
 async fn metrics_text(State(api): State<Api>) -> Result<Response, ApiError> {

@@ -2,20 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::json;
 
-use super::Api;
-use super::appender::Appender;
 use super::error::ApiError;
-use super::intake::Received;
-use crate::ingest::decode::Target;
-use crate::ingest::decode::line_protocol::LineProtocol;
+use super::{Api, intake, reply};
 use crate::ingest::decode::time::Precision;
+use crate::ingest::upload::LineBody;
 
 /// Whether the clients of this path read InfluxDB's errors.
 pub(super) fn is_influx(path: &str) -> bool {
@@ -35,15 +31,13 @@ async fn store(api: &Api, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<
     let query = Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| ApiError::bad(error.to_string()))?;
     let precision = query.get("precision").map_or("", String::as_str);
     let precision: Precision = precision.parse().map_err(|error| ApiError::bad(format!("{error}")))?;
-    let received = Received::of(api, headers, body).await?;
-    let mut appender = Appender::new(api, uri.path());
-    let mut decoder = LineProtocol::new(precision);
-    let taken = received.pieces(&api.ring, |piece| {
-        appender.decode(piece, |part, records, bad| decoder.feed(part, Target::default(), records, bad))
-    });
-    taken.await?;
-    appender.last(|records, bad| decoder.finish(Target::default(), records, bad))?;
-    appender.outcome().map(|_| ())
+    let origin = format!("POST {}", uri.path());
+    let coding = intake::coding(headers)?;
+    let opened = LineBody::line_protocol(&api.ring, api.clock, precision, coding, api.limits.max_body, &origin);
+    let mut lines = opened?;
+    intake::pump(api, headers, body, |chunk| lines.feed(chunk).map_err(|error| intake::broken(api, error))).await?;
+    let report = lines.finish().map_err(|error| intake::broken(api, error))?;
+    intake::complete(api, report).map(|_| ())
 }
 
 /// `GET` and `HEAD /ping`.
@@ -57,7 +51,7 @@ pub(super) async fn ping() -> Response {
 pub(super) async fn health() -> Response {
     let version = env!("CARGO_PKG_VERSION");
     let health = json!({"name": "pyralog-agent", "status": "pass", "message": "ready for writes", "checks": [], "version": version});
-    Json(health).into_response()
+    reply::json(&health)
 }
 
 /// `/query`: InfluxDB 1 clients create their database before they write; a log needs no creation.
@@ -71,7 +65,7 @@ pub(super) async fn query(request: Request) -> Response {
         asked = String::from_utf8_lossy(&body).trim_start_matches("q=").replace(['+', '%'], " ");
     }
     if asked.trim_start().to_ascii_uppercase().starts_with("CREATE") {
-        return Json(json!({"results": [{"statement_id": 0}]})).into_response();
+        return reply::json(&json!({"results": [{"statement_id": 0}]}));
     }
     let remedy = "InfluxQL is not answered here; read with GET /v1/logs/{log}/records";
     ApiError::bad(remedy).for_influx().into_response()

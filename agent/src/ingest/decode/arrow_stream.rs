@@ -105,23 +105,12 @@ pub struct ArrowStream {
 impl ArrowStream {
     /// A reader of `body`.
     pub fn new(body: Bytes, options: StreamOptions) -> Self {
-        Self {
-            rest: Buffer::from(body),
-            options,
-            message: 0,
-            deltas: 0,
-            schema: None,
-            dictionaries: HashMap::new(),
-        }
+        Self { rest: Buffer::from(body), options, message: 0, deltas: 0, schema: None, dictionaries: HashMap::new() }
     }
 
     /// The next batch, or `None` at the end. Records without a time get `now` (Unix nanoseconds); `room` is asked before a
     /// message is decoded and says whether its memory is there.
-    pub fn next_batch(
-        &mut self,
-        now: i64,
-        room: &mut dyn FnMut(Need) -> bool,
-    ) -> Result<Option<Columns>, StreamError> {
+    pub fn next_batch(&mut self, now: i64, room: &mut dyn FnMut(Need) -> bool) -> Result<Option<Columns>, StreamError> {
         loop {
             let Some((metadata, body)) = self.next_message()? else { return Ok(None) };
             let message = root_as_message(&metadata).map_err(|error| self.invalid(error))?;
@@ -134,7 +123,8 @@ impl ArrowStream {
                 MessageHeader::DictionaryBatch => {
                     let batch = message.header_as_dictionary_batch().ok_or_else(|| self.invalid("no dictionary"))?;
                     let data = batch.data().ok_or_else(|| self.invalid("a dictionary without values"))?;
-                    let (schema, _) = self.schema.as_ref().ok_or_else(|| self.invalid("a dictionary before the schema"))?;
+                    let (schema, _) =
+                        self.schema.as_ref().ok_or_else(|| self.invalid("a dictionary before the schema"))?;
                     let values = dictionary_values(schema, batch.id());
                     let mut bytes =
                         check::batch(&data, &body, values.into_iter()).map_err(|detail| self.invalid(detail))?;
@@ -143,7 +133,8 @@ impl ArrowStream {
                         if self.deltas > MAX_DELTAS {
                             return Err(self.invalid("too many delta dictionaries: send replacements"));
                         }
-                        let before = self.dictionaries.get(&batch.id()).map_or(0, |values| values.get_array_memory_size());
+                        let before =
+                            self.dictionaries.get(&batch.id()).map_or(0, |values| values.get_array_memory_size());
                         bytes = bytes.saturating_add(before as u64);
                     }
                     self.ask(room, Need::Dictionary(bytes), bytes)?;
@@ -152,7 +143,8 @@ impl ArrowStream {
                 }
                 MessageHeader::RecordBatch => {
                     let batch = message.header_as_record_batch().ok_or_else(|| self.invalid("no records in it"))?;
-                    let (schema, plan) = self.schema.as_ref().ok_or_else(|| self.invalid("records before the schema"))?;
+                    let (schema, plan) =
+                        self.schema.as_ref().ok_or_else(|| self.invalid("records before the schema"))?;
                     let types = schema.fields().iter().map(|field| field.data_type());
                     let bytes = check::batch(&batch, &body, types).map_err(|detail| self.invalid(detail))?;
                     // Decoded once as it came, and once more in our types, none of which is over 16 bytes a value.
