@@ -9,16 +9,21 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::{Config, Mqtt, Storage, Sync as SyncSection};
+use crate::config::Config;
 use crate::http::{Access, Api, HttpCounters, Limits, ServerConfig};
 use crate::ingest::intake::Intake;
-use crate::ingest::mqtt::{ConnectionBudget, MqttEndpoint, MqttServerConfig, Reserved};
-use crate::ingest::{host, mqtt, route::Routes};
+use crate::ingest::host;
+use crate::ingest::mqtt::MqttEndpoint;
+use crate::ingest::route::Routes;
+use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
-use crate::ring::{Budget, Clock, EvictionPolicy, Ring, RingConfig};
+use crate::ring::{Budget, Clock, Ring};
 use crate::status::StatusSource;
-use crate::sync::{SyncConfig, SyncShared};
-use crate::{config, sync, tls};
+use crate::sync::SyncShared;
+use crate::{sync, tls};
+use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
+
+mod settings;
 
 /// How often open segments are looked at for their age.
 const SEAL_TICK: Duration = Duration::from_secs(1);
@@ -88,7 +93,7 @@ impl App {
         tls::install_provider();
         let listeners = Listeners::bind(&config).await?;
         let endpoints = listeners.endpoints();
-        let ring = Ring::new(ring_config(&config.storage), Budget::new(config.storage.max_memory));
+        let ring = Ring::new(config.storage.clone(), Budget::new(config.storage.max_memory));
         let clock = Clock::start();
         let mut incarnation = [0; 16];
         getrandom::fill(&mut incarnation).map_err(StartError::Random)?;
@@ -115,7 +120,8 @@ impl App {
         };
         app.start_upkeep();
         let intake = Arc::new(app.intake()?);
-        let counters = app.start_mqtt(listeners.mqtt, &intake, &stop)?;
+        let mut counters = app.start_mqtt(listeners.mqtt, &intake, &stop)?;
+        counters.extend(app.start_subscribers(&intake, &stop)?);
         app.start_host(&intake, &stop);
         app.start_http(listeners.http, counters, &stop)?;
         app.start_sync(incarnation, shared)?;
@@ -215,6 +221,23 @@ impl App {
         let stopped = stopped(stop);
         self.intake.spawn(async move { endpoint.serve(listener, tls, stopped).await });
         Ok(extra)
+    }
+
+    fn start_subscribers(
+        &mut self,
+        intake: &Arc<Intake>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Vec<Extra>, StartError> {
+        let mut states = Vec::new();
+        for spec in &self.config.mqtt.subscribe {
+            let config = SubscriberConfig::new(spec, &self.config.agent_id);
+            let config = config.map_err(|error| StartError::Mqtt(format!("mqtt.subscribe: {error}")))?;
+            let sink: Arc<Intake> = Arc::clone(intake);
+            let subscriber = Subscriber::new(config, sink);
+            states.push(subscriber.status());
+            self.intake.spawn(subscriber.run(stop.clone()));
+        }
+        Ok(subscriber_counters(states))
     }
 
     fn start_host(&mut self, intake: &Arc<Intake>, stop: &watch::Receiver<bool>) {
