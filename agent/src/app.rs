@@ -11,8 +11,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
 use crate::http::{Access, Api, HttpCounters, Limits, ServerConfig};
-use crate::ingest::intake::Intake;
 use crate::ingest::host;
+use crate::ingest::intake::Intake;
 use crate::ingest::mqtt::MqttEndpoint;
 use crate::ingest::route::Routes;
 use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
@@ -154,7 +154,8 @@ impl App {
         let deadline = tokio::time::Instant::now() + grace;
         // Nobody listens when every part has ended already.
         let _ = self.stopping.send(true);
-        let drained = tokio::time::timeout(grace / DRAIN_SHARE, async { while self.intake.join_next().await.is_some() {} });
+        let drained =
+            tokio::time::timeout(grace / DRAIN_SHARE, async { while self.intake.join_next().await.is_some() {} });
         if drained.await.is_err() {
             self.intake.shutdown().await;
         }
@@ -168,7 +169,9 @@ impl App {
         self.upkeep.shutdown().await;
         let left = self.ring.status().totals.pending;
         if left > 0 && self.config.sync.upstream.is_some() {
-            tracing::warn!("stopped with {left} records not shipped; they end with this process and the hub will call them lost");
+            tracing::warn!(
+                "stopped with {left} records not shipped; they end with this process and the hub will call them lost"
+            );
         }
     }
 

@@ -81,7 +81,11 @@ impl Collector for Parts {
         self.sync(&mut encoder)?;
         self.http(&mut encoder)?;
         for Extra { name, help, counter, read } in &self.extra {
-            if *counter { count(&mut encoder, name, help, read())? } else { gauge(&mut encoder, name, help, read() as f64)? }
+            if *counter {
+                count(&mut encoder, name, help, read())?
+            } else {
+                gauge(&mut encoder, name, help, read() as f64)?
+            }
         }
         Ok(())
     }

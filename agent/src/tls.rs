@@ -53,8 +53,8 @@ pub fn server_config(tls: &Tls, alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConf
     }
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|e| bad_file(&tls.key, &e, "the private key"))?;
     let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certs, key);
-    let mut config = config
-        .map_err(|reason| TlsError::Pair { cert: tls.cert.clone(), key: tls.key.clone(), reason })?;
+    let mut config =
+        config.map_err(|reason| TlsError::Pair { cert: tls.cert.clone(), key: tls.key.clone(), reason })?;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     // Sessions are memory that clients make grow; tickets are off by default, and a few cached ones save most handshakes.
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(32);

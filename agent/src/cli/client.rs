@@ -22,7 +22,8 @@ impl Client {
         let url = args.url.or_else(|| std::env::var("PYRALOG_URL").ok()).unwrap_or_else(|| DEFAULT_URL.to_owned());
         let token = match args.token_file {
             Some(path) => {
-                let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+                let text =
+                    std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
                 text.lines().next().map(|line| line.trim().to_owned())
             }
             None => std::env::var("PYRALOG_TOKEN").ok(),

@@ -9,7 +9,6 @@ mod status;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pyralog_segment::Format;
 
 use crate::config::{FlagValue, Sources};
 
@@ -175,7 +174,8 @@ impl ConfigArgs {
     fn sources(self) -> Sources {
         let flags = self.set.into_iter().map(|(key, value)| FlagValue { flag: format!("--set {key}"), key, value });
         // Variables that are not UTF-8 cannot be ours.
-        let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let env =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Sources { file: self.config, env: env.collect(), flags: flags.collect() }
     }
 }
@@ -206,6 +206,7 @@ fn fail(code: u8, message: impl std::fmt::Display) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use pyralog_segment::Format;
 
     use super::*;
 

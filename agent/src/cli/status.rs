@@ -15,7 +15,8 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), String> {
     let text = if args.json {
         format!("{}\n", body.trim_end())
     } else {
-        let status = serde_json::from_str(&body).map_err(|_| "the answer is no status; is this an agent?".to_owned())?;
+        let status =
+            serde_json::from_str(&body).map_err(|_| "the answer is no status; is this an agent?".to_owned())?;
         table(&status)
     };
     // A closed pipe is the reader's choice.
@@ -38,7 +39,8 @@ fn table(status: &Value) -> String {
         bytes(cap),
         bytes(number(&memory["resident"]))
     );
-    let runway = if status["runway_s"].is_null() { "no loss in sight".to_owned() } else { seconds(&status["runway_s"]) };
+    let runway =
+        if status["runway_s"].is_null() { "no loss in sight".to_owned() } else { seconds(&status["runway_s"]) };
     let _ = writeln!(out, "runway   {runway}");
     let sync = &status["sync"];
     let _ = write!(out, "sync     {}", sync["state"].as_str().unwrap_or("?"));
@@ -52,7 +54,14 @@ fn table(status: &Value) -> String {
     let mut rows = vec![["LOG", "ACCEPTED", "COMMITTED", "PENDING", "RECEIPTED", "BYTES"].map(str::to_owned)];
     for (name, log) in status["logs"].as_object().into_iter().flatten() {
         let count = |key: &str| number(&log[key]).to_string();
-        rows.push([name.clone(), count("accepted"), count("committed"), count("pending"), receipts(&log["receipted"]), bytes(number(&log["bytes"]))]);
+        rows.push([
+            name.clone(),
+            count("accepted"),
+            count("committed"),
+            count("pending"),
+            receipts(&log["receipted"]),
+            bytes(number(&log["bytes"])),
+        ]);
     }
     if rows.len() == 1 {
         out.push_str("no log yet: nothing has been sent here\n");
@@ -80,8 +89,13 @@ fn columns(rows: &[[String; 6]], out: &mut String) {
 
 /// `5 (4 evicted, 1 lost)`, or `0`.
 fn receipts(receipted: &Value) -> String {
-    let reasons: Vec<(&String, u64)> =
-        receipted.as_object().into_iter().flatten().map(|(reason, count)| (reason, number(count))).filter(|(_, n)| *n > 0).collect();
+    let reasons: Vec<(&String, u64)> = receipted
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(reason, count)| (reason, number(count)))
+        .filter(|(_, n)| *n > 0)
+        .collect();
     let total: u64 = reasons.iter().map(|(_, count)| count).sum();
     if reasons.is_empty() {
         return "0".to_owned();
@@ -124,8 +138,13 @@ mod tests {
             "logs": {"climate": {"accepted": 10, "committed": 6, "pending": 3, "receipted": {"evicted": 1, "lost": 0}, "bytes": 2048}}
         });
         let text = table(&status);
-        for part in ["board-17, epoch 3, up 2h", "[##########..........] 32.0 MiB of 64.0 MiB", "runway   3h 12m",
-                     "backoff, next attempt in 12s", "last error: connection refused"] {
+        for part in [
+            "board-17, epoch 3, up 2h",
+            "[##########..........] 32.0 MiB of 64.0 MiB",
+            "runway   3h 12m",
+            "backoff, next attempt in 12s",
+            "last error: connection refused",
+        ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         let row: Vec<_> = text.lines().last().unwrap().split_whitespace().collect();

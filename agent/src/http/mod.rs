@@ -58,6 +58,3 @@ pub struct Limits {
     /// Longest pause within a body.
     pub body_timeout: Duration,
 }
-
-#[cfg(test)]
-mod tests;

@@ -64,7 +64,9 @@ fn kind(headers: &HeaderMap) -> Result<Kind, ApiError> {
     match media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         // Without a word, or with curl's default for -d, it is most likely JSON; a fault is then named by its place.
         "" | "application/json" | "application/x-www-form-urlencoded" | "text/json" => Ok(Kind::Json),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Ok(Kind::Ndjson),
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => {
+            Ok(Kind::Ndjson)
+        }
         "application/vnd.apache.arrow.stream" => Ok(Kind::Arrow),
         other => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -83,12 +85,14 @@ fn stream_options(options: JsonOptions) -> StreamOptions {
 }
 
 fn options(uri: &Uri) -> Result<JsonOptions, ApiError> {
-    let query = Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| ApiError::bad(error.to_string()))?;
+    let query =
+        Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| ApiError::bad(error.to_string()))?;
     let mut options = JsonOptions::default();
     for (key, value) in &query.0 {
         match key.as_str() {
             "tags" => {
-                options.tags = value.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+                options.tags =
+                    value.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
             }
             "time_key" => options.time_key.clone_from(value),
             "time_unit" => options.time_unit = value.parse().map_err(|error| ApiError::bad(format!("{error}")))?,

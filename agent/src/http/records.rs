@@ -177,7 +177,8 @@ impl From<ReadError> for ApiError {
 }
 
 fn parse(uri: &Uri, headers: &HeaderMap) -> Result<(ReadRange, Format), ApiError> {
-    let query = Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| ApiError::bad(error.to_string()))?;
+    let query =
+        Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| ApiError::bad(error.to_string()))?;
     if let Some(unknown) = query.keys().find(|key| !PARAMETERS.contains(&key.as_str())) {
         let remedy = match nearest(unknown, PARAMETERS) {
             Some(near) => format!("did you mean {near}?"),
@@ -197,7 +198,10 @@ fn parse(uri: &Uri, headers: &HeaderMap) -> Result<(ReadRange, Format), ApiError
             let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
             Format::from_accept(accept).ok_or_else(|| {
                 let known = Format::ALL.map(Format::content_type).join(", ");
-                ApiError::new(StatusCode::NOT_ACCEPTABLE, format!("Accept: {accept} is none of {known}; or use ?format="))
+                ApiError::new(
+                    StatusCode::NOT_ACCEPTABLE,
+                    format!("Accept: {accept} is none of {known}; or use ?format="),
+                )
             })?
         }
     };

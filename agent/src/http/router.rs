@@ -1,10 +1,10 @@
 //! Which path does what.
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use axum::Router;
 use http::{HeaderValue, StatusCode, header};
 
 use super::error::ApiError;
@@ -60,7 +60,9 @@ async fn unknown_path(request: Request) -> ApiError {
     let shown: String = path.chars().take(200).collect();
     ApiError::new(
         StatusCode::NOT_FOUND,
-        format!("there is nothing at {shown}; read from /v1/logs and /v1/status, write to /write or /v1/logs/{{log}}/records"),
+        format!(
+            "there is nothing at {shown}; read from /v1/logs and /v1/status, write to /write or /v1/logs/{{log}}/records"
+        ),
     )
 }
 

@@ -12,8 +12,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::Api;
+use super::router::router;
 use super::timed_io::TimedIo;
-use super::{Api, router};
 use crate::ring::Reservation;
 
 /// Read buffer of a connection; it also bounds the head of a request. The least that hyper takes is 8 KiB.
@@ -50,7 +51,7 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let graceful = GracefulShutdown::new();
     let mut tasks = JoinSet::new();
-    let service = TowerToHyperService::new(router::router(api.clone()));
+    let service = TowerToHyperService::new(router(api.clone()));
     loop {
         let accepted = tokio::select! {
             biased;

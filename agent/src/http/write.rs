@@ -28,7 +28,8 @@ pub(super) async fn write(State(api): State<Api>, uri: Uri, headers: HeaderMap, 
 }
 
 async fn store(api: &Api, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<(), ApiError> {
-    let query = Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| ApiError::bad(error.to_string()))?;
+    let query =
+        Query::<BTreeMap<String, String>>::try_from_uri(uri).map_err(|error| ApiError::bad(error.to_string()))?;
     let precision = query.get("precision").map_or("", String::as_str);
     let precision: Precision = precision.parse().map_err(|error| ApiError::bad(format!("{error}")))?;
     let origin = format!("POST {}", uri.path());
@@ -43,7 +44,8 @@ async fn store(api: &Api, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<
 /// `GET` and `HEAD /ping`.
 pub(super) async fn ping() -> Response {
     // Clients take the header for the sign of an InfluxDB, and its first digit for the API it has.
-    let headers = [("x-influxdb-version", concat!("v2-pyralog-", env!("CARGO_PKG_VERSION"))), ("x-influxdb-build", "OSS")];
+    let headers =
+        [("x-influxdb-version", concat!("v2-pyralog-", env!("CARGO_PKG_VERSION"))), ("x-influxdb-build", "OSS")];
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
