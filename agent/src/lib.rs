@@ -5,3 +5,4 @@ pub mod config;
 pub mod ingest;
 pub mod records;
 pub mod ring;
+pub mod sync;
