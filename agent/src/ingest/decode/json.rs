@@ -144,7 +144,7 @@ impl Context<'_> {
     }
 
     fn is_tag(&self) -> bool {
-        self.options.tags.iter().any(|tag| *tag == self.scratch.name)
+        self.options.tags.contains(&self.scratch.name)
     }
 
     fn push<E: serde::de::Error>(&mut self, value: Value<'_>) -> Result<(), E> {

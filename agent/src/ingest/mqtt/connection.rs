@@ -102,6 +102,10 @@ impl Connection {
         let mut consumed = 0;
         let flow = loop {
             let rest = input.get(consumed..).unwrap_or_default();
+            if self.open.is_none() && rest.first().is_some_and(|first| *first != 0x10) {
+                // HTTP or TLS on the wrong port, most likely: no reason to wait for the rest of it.
+                break Flow::Close(CloseReason::Protocol("something that is no CONNECT first"));
+            }
             match wire::frame(rest, self.packet_limit(turn)) {
                 Ok(Frame::Incomplete { need }) => break Flow::Need(need),
                 Ok(Frame::Packet { first, body, len }) => match self.packet(first, body, len, turn) {

@@ -21,10 +21,8 @@ use super::{
 /// Handles a packet that is no PUBLISH.
 pub(super) fn handle(connection: &mut Connection, first: u8, body: &[u8], turn: &mut Turn<'_>) -> Step {
     let Some(open) = connection.open.as_deref_mut() else {
-        return match first {
-            0x10 => connect(connection, body, turn),
-            _ => Step::Close(CloseReason::Protocol("something before CONNECT")),
-        };
+        // Nothing else gets here before CONNECT.
+        return connect(connection, body, turn);
     };
     match first {
         0x10 => Step::Close(CloseReason::Protocol("a second CONNECT")),

@@ -31,3 +31,6 @@ pub use budget::{ConnectionBudget, Reserved, Unlimited};
 pub use config::MqttServerConfig;
 pub use counters::MqttCounters;
 pub use server::{MqttEndpoint, serve};
+
+#[cfg(test)]
+mod tests;

@@ -119,7 +119,7 @@ impl SubscriberConfig {
         if let Some(username) = username {
             let password = match url.password().and_then(decoded) {
                 Some(password) => password,
-                None => spec.password_file.as_ref().map_or(Ok(String::new()), |path| read_password(path))?,
+                None => spec.password_file.as_ref().map_or(Ok(String::new()), read_password)?,
             };
             options.set_credentials(username, password);
         }
