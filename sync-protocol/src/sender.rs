@@ -212,6 +212,17 @@ impl Sender {
         }
     }
 
+    /// Whether [`poll`](Self::poll) may now give a batch. A driver that accounts for memory takes the room for one first.
+    pub fn may_build(&self, now: Duration) -> bool {
+        let due = match self.state {
+            State::Idle { until } => self.demand || now >= until,
+            State::Backoff { until } | State::Pause { until } => now >= until,
+            State::Round { .. } => true,
+            State::InFlight { .. } | State::Fenced => false,
+        };
+        due && self.session.is_some()
+    }
+
     /// What to do now.
     pub fn poll<S: Source>(&mut self, now: Duration, source: &S) -> Action {
         match self.state {
@@ -248,6 +259,11 @@ impl Sender {
             Some(batch) => {
                 self.state = State::InFlight { sealed };
                 Action::Batch(batch)
+            }
+            // Asked for during this round, perhaps after it had sealed: begin another one.
+            None if self.demand => {
+                self.state = State::Idle { until: now };
+                self.poll(now, source)
             }
             None => {
                 let until = self.round_began + self.config.interval;

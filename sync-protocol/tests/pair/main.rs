@@ -1,5 +1,7 @@
 //! The two peers of the protocol against each other, in virtual time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod ring;
 mod store;
 mod world;

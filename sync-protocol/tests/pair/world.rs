@@ -38,7 +38,7 @@ enum Event {
 }
 
 enum Receiver {
-    Hello(HelloReceiver),
+    Hello(Box<HelloReceiver>),
     Batch(Box<BatchReceiver<Vec<u8>>>),
 }
 
@@ -172,7 +172,7 @@ impl World {
             Event::Poll => self.poll(),
             Event::Request { exchange, bytes, hello, hub } => {
                 let receiver = match hello {
-                    true => Receiver::Hello(HelloReceiver::new(&bytes, self.terms, self.now as i64)),
+                    true => Receiver::Hello(Box::new(HelloReceiver::new(&bytes, self.terms, self.now as i64))),
                     false => Receiver::Batch(Box::new(BatchReceiver::new(bytes, self.terms, self.now as i64))),
                 };
                 self.serial += 1;
