@@ -12,7 +12,8 @@ use pyralog_hub::store::{SharedStore, open_directory};
 use pyralog_segment::{Column, ColumnType, Encoding, Schema, encode};
 use pyralog_sync_protocol::chain::link;
 use pyralog_sync_protocol::frame::{
-    BatchAck, BatchHead, Hello, HelloAck, LogHead, Reason, Receipt, Refusal, RefusalKind, Reply, SegmentFrame, SegmentMeta, put_schema,
+    BatchAck, BatchHead, Hello, HelloAck, LogHead, Reason, Receipt, Refusal, RefusalKind, Reply, SegmentFrame,
+    SegmentMeta, put_schema,
 };
 use pyralog_sync_protocol::{ChainHash, Epoch, Fingerprint, Incarnation, LogName};
 
@@ -61,11 +62,7 @@ pub struct Device {
 
 /// A frame of a batch, ready to send any number of times.
 #[derive(Clone)]
-pub struct Piece {
-    pub from: u64,
-    pub to: u64,
-    pub bytes: Vec<u8>,
-}
+pub struct Piece(Vec<u8>);
 
 impl Device {
     pub fn new(agent: &str, log: &str, incarnation: u8) -> Self {
@@ -104,7 +101,7 @@ impl Device {
         let mut bytes = Vec::new();
         SegmentFrame { meta, hash: self.hash, body: &body }.put(&mut bytes);
         self.head = offsets.end;
-        Piece { from: offsets.start, to: offsets.end, bytes }
+        Piece(bytes)
     }
 
     /// The next `rows` records as lost.
@@ -119,14 +116,14 @@ impl Device {
         let receipt = Receipt { from, to, reason: Reason::Evicted, min_time, max_time, hash: self.hash };
         let mut bytes = Vec::new();
         receipt.put(&mut bytes);
-        Piece { from, to, bytes }
+        Piece(bytes)
     }
 
     pub fn batch(&self, pieces: &[Piece]) -> Vec<u8> {
         let mut out = BatchHead { incarnation: self.incarnation, epoch: self.epoch }.begin();
         LogHead { log: self.log.clone(), tail: 0, head: self.head }.put_frame(&mut out);
         put_schema(&mut out, Fingerprint(self.schema.fingerprint()), &self.schema.to_bytes());
-        pieces.iter().for_each(|piece| out.extend_from_slice(&piece.bytes));
+        pieces.iter().for_each(|piece| out.extend_from_slice(&piece.0));
         out
     }
 

@@ -86,7 +86,8 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
     assert_eq!(answer, b"HTTP/1.1 413");
     // Without an announced length it is cut off at the limit; compressed, where it would grow beyond it.
     let (code, reply) = device.post(&hub.url(), "batch", vec![0; 80 << 10]).await;
-    let too_large = |reply: &Reply| matches!(reply, Reply::Refusal(r) if r.kind == RefusalKind::TooLarge { limit: 64 << 10 });
+    let too_large =
+        |reply: &Reply| matches!(reply, Reply::Refusal(r) if r.kind == RefusalKind::TooLarge { limit: 64 << 10 });
     assert!(code == 413 && too_large(&reply), "{code} {reply:?}");
     let bomb = zstd::encode_all(&*vec![0; 10 << 20], 1).unwrap();
     let request = client().post(format!("{}/v1/sync/board-17/batch", hub.url())).header("content-encoding", "zstd");
@@ -118,7 +119,10 @@ async fn nonsense_is_answered_in_words() {
         let device = Device::new("board-17", "climate", 1);
         for what in ["hello", "batch"] {
             let (code, reply) = device.post(&url, what, body.to_vec()).await;
-            assert!(code == 409 && matches!(&reply, Reply::Refusal(r) if r.kind == RefusalKind::Malformed), "{reply:?}");
+            assert!(
+                code == 409 && matches!(&reply, Reply::Refusal(r) if r.kind == RefusalKind::Malformed),
+                "{reply:?}"
+            );
         }
     }
     let (code, body) = status(&format!("{url}/v1/sync/a%2Fb/hello"), None, true).await;
@@ -140,7 +144,8 @@ async fn more_batches_than_the_hub_takes_are_told_to_come_back() {
     let hub = pyralog_hub::run::start_on(&config, Auth::open(None).unwrap(), store).await.unwrap();
     // A client that began a body and does not go on holds the only place.
     let mut slow = tokio::net::TcpStream::connect(hub.address()).await.unwrap();
-    let head = "POST /v1/sync/board-18/batch HTTP/1.1\r\nhost: hub\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
+    let head =
+        "POST /v1/sync/board-18/batch HTTP/1.1\r\nhost: hub\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
     slow.write_all(head.as_bytes()).await.unwrap();
     let mut answer = vec![0; 12];
     slow.read_exact(&mut answer).await.unwrap();

@@ -39,7 +39,8 @@ async fn all_records_come_back_in_order_of_epochs_and_offsets() {
     let (hub, device) = filled(folder.path()).await;
     let (status, body) = get(&format!("{}/records", device.at(&hub.url()))).await;
     assert_eq!(status, 200, "{body}");
-    let expected: Vec<_> = (0..15).chain(18..20).map(|offset| (1, offset)).chain((0..4).map(|offset| (2, offset))).collect();
+    let expected: Vec<_> =
+        (0..15).chain(18..20).map(|offset| (1, offset)).chain((0..4).map(|offset| (2, offset))).collect();
     assert_eq!(places(&body), expected);
     let lines: Vec<_> = body.lines().collect();
     assert_eq!(lines[15], r#"{"epoch":1,"offset":18,"time":18000,"v":18.5,"w":null}"#);
@@ -122,7 +123,8 @@ async fn the_fleet_and_an_agent_are_listed() {
     let piece = other.segment(3);
     other.send(&url, &[piece]).await;
     let fleet = get_json(&format!("{url}/v1/agents")).await;
-    let agents: Vec<_> = fleet["agents"].as_array().unwrap().iter().map(|agent| agent["agent"].as_str().unwrap()).collect();
+    let agents: Vec<_> =
+        fleet["agents"].as_array().unwrap().iter().map(|agent| agent["agent"].as_str().unwrap()).collect();
     assert_eq!(agents, ["board-17", "board-18"]);
     assert_eq!(get_json(&format!("{url}/v1/agents?after=board-17")).await["agents"].as_array().unwrap().len(), 1);
     let agent = get_json(&format!("{url}/v1/agents/board-18")).await;

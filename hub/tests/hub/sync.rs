@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pyralog_hub::verify::{Scope, verify};
 use pyralog_hub::store::{SharedStore, open_directory};
+use pyralog_hub::verify::{Scope, verify};
 use pyralog_sync_protocol::Epoch;
 use pyralog_sync_protocol::frame::RefusalKind;
 
@@ -95,7 +95,10 @@ async fn a_new_incarnation_fences_the_old_one_and_receipts_what_it_never_shipped
     assert_eq!(epochs.len(), 2);
     assert_eq!((epochs[0]["closed"].as_bool(), epochs[0]["committed"].as_u64()), (Some(true), Some(10)));
     assert_eq!(epochs[0]["receipts"][0]["reason"], "lost");
-    assert_eq!((epochs[0]["receipts"][0]["from"].as_u64(), epochs[0]["receipts"][0]["to"].as_u64()), (Some(10), Some(17)));
+    assert_eq!(
+        (epochs[0]["receipts"][0]["from"].as_u64(), epochs[0]["receipts"][0]["to"].as_u64()),
+        (Some(10), Some(17))
+    );
     assert_eq!((epochs[1]["committed"].as_u64(), epochs[1]["receipts"].as_array().unwrap().len()), (Some(4), 0));
 }
 
@@ -108,7 +111,13 @@ async fn two_hubs_before_one_store_commit_each_offset_once() {
     let mut expected = 0;
     for round in 0..30 {
         // A segment at one hub races the receipt that replaces it at the other, as when a request hangs and is retried.
-        let mut replaced = Device { hash: device.hash, schema: device.schema.clone(), log: device.log.clone(), agent: device.agent.clone(), ..device };
+        let mut replaced = Device {
+            hash: device.hash,
+            schema: device.schema.clone(),
+            log: device.log.clone(),
+            agent: device.agent.clone(),
+            ..device
+        };
         let (segment, receipt) = (device.segment(3), replaced.loss(3));
         let (batch, loss) = ([segment], [receipt]);
         let (urls, swap) = ([hubs[0].url(), hubs[1].url()], round % 2);
