@@ -201,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 let missing = self.need.saturating_sub(self.pending.len()).min(fresh.len());
                 let (more, rest) = fresh.split_at(missing);
                 if !self.pending.keep(more, &*shared.budget) {
-                    return Some(CloseReason::NoMemory);
+                    return self.no_memory(&mut turn);
                 }
                 fresh = rest;
                 if self.pending.len() < self.need {
@@ -218,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     self.need = 0;
                     self.read_size = Self::READ_LEAST;
                     let kept = self.pending.keep(fresh, &*shared.budget);
-                    return if kept { None } else { Some(CloseReason::NoMemory) };
+                    return if kept { None } else { self.no_memory(&mut turn) };
                 }
                 Flow::Need(total) => self.need = total,
             }
@@ -227,9 +227,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             if direct {
                 let kept = self.pending.keep(fresh, &*shared.budget);
-                return if kept { None } else { Some(CloseReason::NoMemory) };
+                return if kept { None } else { self.no_memory(&mut turn) };
             }
         }
+    }
+
+    fn no_memory(&self, turn: &mut Turn<'_>) -> Option<CloseReason> {
+        self.connection.say_farewell(&CloseReason::NoMemory, turn);
+        Some(CloseReason::NoMemory)
     }
 
     /// Writes answers, and keeps what the socket does not take.

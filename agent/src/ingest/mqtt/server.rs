@@ -96,7 +96,7 @@ impl MqttEndpoint {
     fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<TlsAcceptor>) {
         let shared = &self.shared;
         let cost = limits::CONNECTION_COST + if tls.is_some() { limits::TLS_COST } else { 0 };
-        let room = shared.counters.connections() < shared.config.max_connections as u64;
+        let room = self.live.leashes.lock().len() < shared.config.max_connections;
         let Some(charge) = room.then(|| shared.budget.reserve(cost)).flatten() else {
             shared.counters.turn_away();
             if let Some(held_back) = shared.log.pass(Instant::now()) {
@@ -135,6 +135,7 @@ struct Peer<'a> {
 
 impl Peer<'_> {
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, connection: Connection) {
+        let open = Open::new(self.shared);
         let (number, leash) = (connection.number, Arc::clone(&connection.leash));
         let mut driver = Driver::new(stream, connection, Arc::clone(self.shared));
         let reason = {
@@ -145,6 +146,7 @@ impl Peer<'_> {
         self.log(driver.connection.client_id(), &reason);
         let remains = driver.connection.finish(&reason);
         hang_up(driver, &reason).await;
+        drop(open);
         if let Some(remains) = remains {
             self.settle(remains, number, &leash).await;
         }
@@ -255,25 +257,38 @@ impl Live {
     }
 }
 
+/// Counts a connection for as long as its socket is open.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.counters.open();
+        Self(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.counters.close();
+    }
+}
+
 /// A connection's place among the live ones and its charge, both given back on drop.
 struct Place {
     number: u64,
     live: Arc<Live>,
-    shared: Arc<Shared>,
     _charge: Reserved,
 }
 
 impl Place {
     fn new(number: u64, leash: &Arc<Leash>, endpoint: &MqttEndpoint, charge: Reserved) -> Self {
-        endpoint.shared.counters.open();
         endpoint.live.leashes.lock().insert(number, Arc::clone(leash));
-        Self { number, live: Arc::clone(&endpoint.live), shared: Arc::clone(&endpoint.shared), _charge: charge }
+        Self { number, live: Arc::clone(&endpoint.live), _charge: charge }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.counters.close();
         let mut leashes = self.live.leashes.lock();
         leashes.remove(&self.number);
         if leashes.is_empty() {

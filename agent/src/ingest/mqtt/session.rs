@@ -195,7 +195,7 @@ impl Sessions {
         let mut table = self.table.lock();
         let place = table.next;
         let mut state = session.state.lock();
-        if !state.owner.as_ref().is_some_and(|owner| owner.connection == connection) {
+        if state.owner.as_ref().is_none_or(|owner| owner.connection != connection) {
             return;
         }
         state.owner = None;

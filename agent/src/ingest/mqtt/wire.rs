@@ -1,7 +1,7 @@
 //! What is read on the hot path: the fixed header, and PUBLISH as a view into the input.
 //!
-//! All other packets go through the codec of `mqtt-protocol-core`. Its PUBLISH copies the packet and its topic to the
-//! heap, several allocations a message, so this one packet is read in place; a property test holds the two readers equal.
+//! All other packets go through the codec of `mqtt-protocol-core`. Its PUBLISH copies the packet and the topic to the
+//! heap, two allocations a message, so this one packet is read in place; a property test holds the two readers equal.
 
 use mqtt_protocol_core::mqtt::packet::{Properties, PropertiesParse, Property};
 
