@@ -3,6 +3,8 @@
 //! A binary of its own, since it counts with a global allocator. The server runs on this thread, whose allocations are
 //! counted; the client runs on another.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},

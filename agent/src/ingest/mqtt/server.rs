@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
     time::{sleep, sleep_until, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     budget::{ConnectionBudget, Reserved},
@@ -116,10 +116,9 @@ impl MqttEndpoint {
             let peer = Peer { shared: &shared, peer };
             match tls {
                 None => peer.run(stream, connection).await,
-                Some(tls) => match timeout(shared.config.connect_timeout, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => peer.run(Box::new(stream), connection).await,
-                    Ok(Err(error)) => peer.log("", &CloseReason::Broken(error)),
-                    Err(_) => peer.log("", &CloseReason::ConnectTimeout),
+                Some(tls) => match peer.handshake(&tls, stream, &connection.leash).await {
+                    Ok(stream) => peer.run(stream, connection).await,
+                    Err(reason) => peer.log("", &reason),
                 },
             }
             drop(place);
@@ -134,6 +133,24 @@ struct Peer<'a> {
 }
 
 impl Peer<'_> {
+    /// The stream is boxed: rustls keeps its state in it, and a task has the size of the largest thing it may hold.
+    async fn handshake(
+        &self,
+        tls: &TlsAcceptor,
+        stream: TcpStream,
+        leash: &Leash,
+    ) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
+        let accept = Box::pin(tls.accept(stream));
+        tokio::select! {
+            accepted = timeout(self.shared.config.connect_timeout, accept) => match accepted {
+                Ok(Ok(stream)) => Ok(Box::new(stream)),
+                Ok(Err(error)) => Err(CloseReason::Broken(error)),
+                Err(_) => Err(CloseReason::ConnectTimeout),
+            },
+            _ = pulled(leash) => Err(CloseReason::Shutdown),
+        }
+    }
+
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, connection: Connection) {
         let open = Open::new(self.shared);
         let (number, leash) = (connection.number, Arc::clone(&connection.leash));
@@ -204,11 +221,15 @@ impl Peer<'_> {
 
 /// Waits until `delay` is over or the leash is pulled.
 async fn wait(leash: &Leash, delay: Duration) -> Option<CallOff> {
-    let pulled = poll_fn(|cx| {
+    timeout(delay, pulled(leash)).await.ok()
+}
+
+async fn pulled(leash: &Leash) -> CallOff {
+    poll_fn(|cx| {
         leash.watch(cx.waker());
         leash.pulled().map_or(Poll::Pending, Poll::Ready)
-    });
-    timeout(delay, pulled).await.ok()
+    })
+    .await
 }
 
 /// Writes the farewell and closes. What the peer still sends is read and dropped for a moment: closing over unread
