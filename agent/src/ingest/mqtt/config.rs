@@ -39,7 +39,7 @@ impl MqttServerConfig {
             access: Access::Anonymous,
             max_connections: 10_000,
             max_packet: 256 * 1024,
-            max_sessions: 10_000,
+            max_sessions: 1_000,
             session_expiry: Duration::from_secs(24 * 3600),
             connect_timeout: Duration::from_secs(10),
             max_keep_alive: Duration::from_secs(3600),

@@ -53,7 +53,10 @@ pub(super) struct Connection {
     pub(super) leash: Arc<Leash>,
     began: Instant,
     last_packet: Instant,
-    pub(super) stall: Option<Stall>,
+    stall: Option<Stall>,
+    /// The ring stayed full for as long as a peer is kept waiting: from then on messages are refused at once, until it
+    /// takes one.
+    gave_up: bool,
     pub(super) open: Option<Box<Open>>,
 }
 
@@ -79,7 +82,7 @@ pub(super) struct Charged<T> {
 
 /// A message that waits for room in the ring.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stall {
+struct Stall {
     since: Instant,
     retry_at: Instant,
     wait: Duration,
@@ -94,7 +97,7 @@ pub(super) struct Remains {
 
 impl Connection {
     pub(super) fn new(number: u64, leash: Arc<Leash>, now: Instant) -> Self {
-        Self { number, leash, began: now, last_packet: now, stall: None, open: None }
+        Self { number, leash, began: now, last_packet: now, stall: None, gave_up: false, open: None }
     }
 
     /// Takes in what came from the peer: as many whole packets as there are.
@@ -229,16 +232,25 @@ impl Connection {
         Flow::Stalled
     }
 
-    /// The wait for the ring is over, one way or the other.
-    pub(super) fn unstall(&mut self, now: Instant) {
+    /// The ring took a message.
+    pub(super) fn was_taken(&mut self, now: Instant) {
+        self.gave_up = false;
+        self.unstall(now);
+    }
+
+    /// The ring did not take a message: whether the time has come to refuse it.
+    pub(super) fn gives_up(&mut self, turn: &Turn<'_>) -> bool {
+        let patience = turn.shared.config.full_patience;
+        self.gave_up |= self.stall.is_some_and(|stall| turn.now.saturating_duration_since(stall.since) >= patience);
+        if self.gave_up {
+            self.unstall(turn.now);
+        }
+        self.gave_up
+    }
+
+    fn unstall(&mut self, now: Instant) {
         if self.stall.take().is_some() {
             self.last_packet = now;
         }
-    }
-
-    /// Whether the ring has been full for longer than a peer is kept waiting.
-    pub(super) fn out_of_patience(&self, turn: &Turn<'_>) -> bool {
-        self.stall
-            .is_some_and(|stall| turn.now.saturating_duration_since(stall.since) >= turn.shared.config.full_patience)
     }
 }

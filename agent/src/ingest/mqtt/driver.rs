@@ -66,7 +66,8 @@ pub(super) struct Driver<S> {
     /// Length that `pending` must reach before it is worth a look.
     need: usize,
     /// Answers that the socket did not take.
-    pub(super) unsent: Held,
+    unsent: Held,
+    /// Since when the socket takes none.
     unsent_since: Option<Instant>,
     unflushed: bool,
     /// How much to read at once: little for a slow sensor, so that little has to be kept when the ring is full.
@@ -106,11 +107,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 let reason = self.turn(lent, |connection, turn| connection.handle_call_off(why, turn));
                 return Poll::Ready(self.part(reason, &lent.out));
             }
+            let sent = self.poll_unsent(cx);
             let due = self.poll_timer(cx, sleep.as_mut()).is_ready();
             if due && let Some(reason) = self.time_is_up(lent) {
                 return Poll::Ready(self.part(reason, &lent.out));
             }
-            if let Err(error) = ready!(self.poll_unsent(cx)) {
+            if let Err(error) = ready!(sent) {
                 return Poll::Ready(CloseReason::Broken(error));
             }
             let ended = match (self.is_waiting(), due) {
@@ -141,8 +143,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Ready when the next thing that depends on time is due. The timer is moved only when it fires too early or has to
     /// fire earlier, not for every packet.
     fn poll_timer(&self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
-        let next = self.connection.next_timeout(self.shared.config.connect_timeout);
-        let next = self.unsent_since.map_or(next, |since| next.min(since + limits::WRITE_PATIENCE));
+        let next = match self.unsent_since {
+            Some(since) => since + limits::WRITE_PATIENCE,
+            None => self.connection.next_timeout(self.shared.config.connect_timeout),
+        };
         if sleep.deadline().into_std() > next {
             sleep.as_mut().reset(next.into());
         }
@@ -201,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 let missing = self.need.saturating_sub(self.pending.len()).min(fresh.len());
                 let (more, rest) = fresh.split_at(missing);
                 if !self.pending.keep(more, &*shared.budget) {
-                    return Some(CloseReason::NoMemory);
+                    return self.no_memory(&mut turn);
                 }
                 fresh = rest;
                 if self.pending.len() < self.need {
@@ -218,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     self.need = 0;
                     self.read_size = Self::READ_LEAST;
                     let kept = self.pending.keep(fresh, &*shared.budget);
-                    return if kept { None } else { Some(CloseReason::NoMemory) };
+                    return if kept { None } else { self.no_memory(&mut turn) };
                 }
                 Flow::Need(total) => self.need = total,
             }
@@ -227,9 +231,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             if direct {
                 let kept = self.pending.keep(fresh, &*shared.budget);
-                return if kept { None } else { Some(CloseReason::NoMemory) };
+                return if kept { None } else { self.no_memory(&mut turn) };
             }
         }
+    }
+
+    fn no_memory(&self, turn: &mut Turn<'_>) -> Option<CloseReason> {
+        self.connection.say_farewell(&CloseReason::NoMemory, turn);
+        Some(CloseReason::NoMemory)
     }
 
     /// Writes answers, and keeps what the socket does not take.
@@ -250,12 +259,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         if rest.is_empty() {
             return Ok(());
         }
-        self.unsent_since.get_or_insert_with(Instant::now);
         if self.unsent.keep(rest, &*self.shared.budget) { Ok(()) } else { Err(CloseReason::NoMemory) }
     }
 
     /// Ready when all answers are out. Until then nothing is read: a peer that does not read gets no more answers.
     pub(super) fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let sent = self.poll_write_all(cx);
+        match sent {
+            Poll::Pending => _ = self.unsent_since.get_or_insert_with(Instant::now),
+            Poll::Ready(_) => self.unsent_since = None,
+        }
+        sent
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         while !self.unsent.is_empty() {
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, self.unsent.bytes()))?;
             if count == 0 {
@@ -267,7 +284,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
             self.unflushed = false;
         }
-        self.unsent_since = None;
         Poll::Ready(Ok(()))
     }
 

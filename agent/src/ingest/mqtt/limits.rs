@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Longest first packet, in bytes: before CONNECT nobody is known, so little is held for them.
 pub(super) const CONNECT_BYTES: usize = 8 * 1024;
 
-/// Longest packet other than PUBLISH, in bytes; the codec turns those into owned values.
-pub(super) const CONTROL_BYTES: usize = 16 * 1024;
+/// Longest packet other than PUBLISH, in bytes; the codec turns those into owned values, up to twenty times as large.
+pub(super) const CONTROL_BYTES: usize = 8 * 1024;
 
 /// Longest client identifier, in bytes.
 pub(super) const CLIENT_ID_BYTES: usize = 256;

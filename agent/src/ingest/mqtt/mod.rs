@@ -3,7 +3,7 @@
 //! It takes messages and sends none: SUBSCRIBE is refused as the standard provides. A message is acknowledged after the
 //! [`PublishSink`](crate::ingest::PublishSink) has it.
 //!
-//! [`connection`] is the protocol, without sockets or clock; [`driver`] moves bytes between it and a socket; [`server`]
+//! `connection` is the protocol, without sockets or clock; `driver` moves bytes between it and a socket; `server`
 //! accepts. Idle connections are cheap: buffers belong to the worker threads, a connection holds bytes only while a
 //! packet of it is incomplete or its peer does not read.
 

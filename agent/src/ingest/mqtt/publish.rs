@@ -47,13 +47,12 @@ impl Connection {
         match outcome {
             Outcome::Taken | Outcome::Known => {
                 let known = matches!(outcome, Outcome::Known);
-                self.unstall(turn.now);
+                self.was_taken(turn.now);
                 turn.tally.received += u64::from(!known);
                 acknowledge(&packet, known, turn);
                 Step::Done
             }
-            Outcome::Full if self.out_of_patience(turn) => {
-                self.unstall(turn.now);
+            Outcome::Full if self.gives_up(turn) => {
                 turn.tally.refused += 1;
                 refuse(version, &packet, turn)
             }

@@ -16,7 +16,7 @@ use tokio::{
     sync::Notify,
     time::{sleep, sleep_until, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     budget::{ConnectionBudget, Reserved},
@@ -96,7 +96,7 @@ impl MqttEndpoint {
     fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<TlsAcceptor>) {
         let shared = &self.shared;
         let cost = limits::CONNECTION_COST + if tls.is_some() { limits::TLS_COST } else { 0 };
-        let room = shared.counters.connections() < shared.config.max_connections as u64;
+        let room = self.live.leashes.lock().len() < shared.config.max_connections;
         let Some(charge) = room.then(|| shared.budget.reserve(cost)).flatten() else {
             shared.counters.turn_away();
             if let Some(held_back) = shared.log.pass(Instant::now()) {
@@ -116,10 +116,9 @@ impl MqttEndpoint {
             let peer = Peer { shared: &shared, peer };
             match tls {
                 None => peer.run(stream, connection).await,
-                Some(tls) => match timeout(shared.config.connect_timeout, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => peer.run(Box::new(stream), connection).await,
-                    Ok(Err(error)) => peer.log("", &CloseReason::Broken(error)),
-                    Err(_) => peer.log("", &CloseReason::ConnectTimeout),
+                Some(tls) => match peer.handshake(&tls, stream, &connection.leash).await {
+                    Ok(stream) => peer.run(stream, connection).await,
+                    Err(reason) => peer.log("", &reason),
                 },
             }
             drop(place);
@@ -134,7 +133,26 @@ struct Peer<'a> {
 }
 
 impl Peer<'_> {
+    /// The stream is boxed: rustls keeps its state in it, and a task has the size of the largest thing it may hold.
+    async fn handshake(
+        &self,
+        tls: &TlsAcceptor,
+        stream: TcpStream,
+        leash: &Leash,
+    ) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
+        let accept = Box::pin(tls.accept(stream));
+        tokio::select! {
+            accepted = timeout(self.shared.config.connect_timeout, accept) => match accepted {
+                Ok(Ok(stream)) => Ok(Box::new(stream)),
+                Ok(Err(error)) => Err(CloseReason::Broken(error)),
+                Err(_) => Err(CloseReason::ConnectTimeout),
+            },
+            _ = pulled(leash) => Err(CloseReason::Shutdown),
+        }
+    }
+
     async fn run<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, connection: Connection) {
+        let open = Open::new(self.shared);
         let (number, leash) = (connection.number, Arc::clone(&connection.leash));
         let mut driver = Driver::new(stream, connection, Arc::clone(self.shared));
         let reason = {
@@ -145,6 +163,7 @@ impl Peer<'_> {
         self.log(driver.connection.client_id(), &reason);
         let remains = driver.connection.finish(&reason);
         hang_up(driver, &reason).await;
+        drop(open);
         if let Some(remains) = remains {
             self.settle(remains, number, &leash).await;
         }
@@ -202,11 +221,15 @@ impl Peer<'_> {
 
 /// Waits until `delay` is over or the leash is pulled.
 async fn wait(leash: &Leash, delay: Duration) -> Option<CallOff> {
-    let pulled = poll_fn(|cx| {
+    timeout(delay, pulled(leash)).await.ok()
+}
+
+async fn pulled(leash: &Leash) -> CallOff {
+    poll_fn(|cx| {
         leash.watch(cx.waker());
         leash.pulled().map_or(Poll::Pending, Poll::Ready)
-    });
-    timeout(delay, pulled).await.ok()
+    })
+    .await
 }
 
 /// Writes the farewell and closes. What the peer still sends is read and dropped for a moment: closing over unread
@@ -255,25 +278,38 @@ impl Live {
     }
 }
 
+/// Counts a connection for as long as its socket is open.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.counters.open();
+        Self(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.counters.close();
+    }
+}
+
 /// A connection's place among the live ones and its charge, both given back on drop.
 struct Place {
     number: u64,
     live: Arc<Live>,
-    shared: Arc<Shared>,
     _charge: Reserved,
 }
 
 impl Place {
     fn new(number: u64, leash: &Arc<Leash>, endpoint: &MqttEndpoint, charge: Reserved) -> Self {
-        endpoint.shared.counters.open();
         endpoint.live.leashes.lock().insert(number, Arc::clone(leash));
-        Self { number, live: Arc::clone(&endpoint.live), shared: Arc::clone(&endpoint.shared), _charge: charge }
+        Self { number, live: Arc::clone(&endpoint.live), _charge: charge }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.counters.close();
         let mut leashes = self.live.leashes.lock();
         leashes.remove(&self.number);
         if leashes.is_empty() {

@@ -105,6 +105,12 @@ struct State {
     away: Option<(Instant, u64)>,
 }
 
+impl State {
+    fn is_expired(&self, now: Instant) -> bool {
+        self.away.is_some_and(|(since, _)| now.saturating_duration_since(since) >= self.expiry)
+    }
+}
+
 struct Owner {
     connection: u64,
     leash: Arc<Leash>,
@@ -139,6 +145,25 @@ struct Table {
     next: u64,
 }
 
+impl Table {
+    /// Whether there was one.
+    fn forget_longest_absent(&mut self) -> bool {
+        self.away.pop_first().map(|(_, id)| self.by_id.remove(&id)).is_some()
+    }
+
+    /// Forgets sessions past their time, a few at once. One that outstays its time behind a longer one is not resumed
+    /// either: connecting looks at the time again.
+    fn forget_expired(&mut self, now: Instant) {
+        for _ in 0..4 {
+            let first = self.away.first_key_value().and_then(|(_, id)| self.by_id.get(id));
+            let expired = first.is_some_and(|session| session.state.lock().is_expired(now));
+            if !expired || !self.forget_longest_absent() {
+                break;
+            }
+        }
+    }
+}
+
 /// What a client gets when it connects.
 pub(super) struct Attached {
     pub(super) session: Arc<Session>,
@@ -169,8 +194,7 @@ impl Sessions {
             if let Some((_, place)) = state.away {
                 table.away.remove(&place);
             }
-            let expired = state.away.is_some_and(|(since, _)| now.saturating_duration_since(since) >= state.expiry);
-            let present = !wanted.clean && !expired && !state.expiry.is_zero();
+            let present = !wanted.clean && !state.is_expired(now) && !state.expiry.is_zero();
             if let Some(old) = state.owner.take() {
                 old.leash.pull(if present { CallOff::Resumed } else { CallOff::Replaced });
             }
@@ -182,7 +206,15 @@ impl Sessions {
             drop(state);
             table.by_id.remove(wanted.client_id);
         }
-        let charge = budget.reserve(limits::SESSION_COST + wanted.client_id.len() as u64)?;
+        let cost = limits::SESSION_COST + wanted.client_id.len() as u64;
+        let charge = loop {
+            match budget.reserve(cost) {
+                Some(charge) => break charge,
+                // Who is here comes before who is away.
+                None if table.forget_longest_absent() => {}
+                None => return None,
+            }
+        };
         let id: Arc<str> = wanted.client_id.into();
         let state = State { ids: Qos2Ids::default(), owner: Some(owner), expiry: wanted.expiry, away: None };
         let session = Arc::new(Session { id: Arc::clone(&id), state: Mutex::new(state), _charge: charge });
@@ -195,7 +227,7 @@ impl Sessions {
         let mut table = self.table.lock();
         let place = table.next;
         let mut state = session.state.lock();
-        if !state.owner.as_ref().is_some_and(|owner| owner.connection == connection) {
+        if state.owner.as_ref().is_none_or(|owner| owner.connection != connection) {
             return;
         }
         state.owner = None;
@@ -207,10 +239,8 @@ impl Sessions {
         drop(state);
         table.next += 1;
         table.away.insert(place, Arc::clone(&session.id));
-        while table.away.len() > self.max_away {
-            let Some((_, id)) = table.away.pop_first() else { break };
-            table.by_id.remove(&id);
-        }
+        while table.away.len() > self.max_away && table.forget_longest_absent() {}
+        table.forget_expired(now);
     }
 
     /// Sessions held, of connected and of absent clients.

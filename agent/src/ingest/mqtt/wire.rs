@@ -1,9 +1,7 @@
 //! What is read on the hot path: the fixed header, and PUBLISH as a view into the input.
 //!
-//! All other packets go through the codec of `mqtt-protocol-core`. Its PUBLISH copies the packet and its topic to the
-//! heap, several allocations a message, so this one packet is read in place; a property test holds the two readers equal.
-
-use mqtt_protocol_core::mqtt::packet::{Properties, PropertiesParse, Property};
+//! All other packets go through the codec of `mqtt-protocol-core`. Its PUBLISH copies the packet and the topic to the
+//! heap, two allocations a message, so this one packet is read in place; a property test holds the two readers equal.
 
 /// The protocol versions that are spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,40 +121,46 @@ fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
 
-/// The topic alias among the properties, and what follows them. No properties and an alias alone are what senders
-/// repeat a million times; everything else takes the codec.
+/// The topic alias among the properties, and what follows them. Nothing is kept of the others, and nothing allocated
+/// for them: a packet full of tiny properties would take many times its size.
 fn properties(bytes: &[u8]) -> Result<(Option<u16>, &[u8]), PublishFault> {
-    match bytes {
-        [] => Ok((None, bytes)),
-        [0, payload @ ..] => Ok((None, payload)),
-        [3, 0x23, 0, 0, ..] => Err(PublishFault::Alias),
-        [3, 0x23, high, low, payload @ ..] => Ok((Some(u16::from_be_bytes([*high, *low])), payload)),
-        _ => any_properties(bytes),
+    const UNREADABLE: PublishFault = PublishFault::Malformed("a PUBLISH with properties that cannot be read");
+    if bytes.is_empty() {
+        return Ok((None, bytes));
     }
-}
-
-fn any_properties(bytes: &[u8]) -> Result<(Option<u16>, &[u8]), PublishFault> {
-    const MALFORMED: PublishFault = PublishFault::Malformed("a PUBLISH with properties that cannot be read");
-    const ONCE: PublishFault = PublishFault::Malformed("a PUBLISH that has a property twice");
-    let (all, size) = Properties::parse(bytes).map_err(|_| MALFORMED)?;
+    let (length, size) = varint(bytes).map_err(|_| UNREADABLE)?.ok_or(UNREADABLE)?;
+    let (mut rest, payload) = bytes.get(size..).unwrap_or_default().split_at_checked(length).ok_or(UNREADABLE)?;
     let mut alias = None;
     let mut seen = 0u64;
-    for property in &all {
-        match property {
-            Property::TopicAlias(value) => alias = Some(value.val()),
-            Property::PayloadFormatIndicator(_)
-            | Property::MessageExpiryInterval(_)
-            | Property::ContentType(_)
-            | Property::ResponseTopic(_)
-            | Property::CorrelationData(_) => {}
-            Property::UserProperty(_) => continue,
+    while let Some((&id, value)) = rest.split_first() {
+        let (value, after) = match id {
+            // Payload format indicator.
+            0x01 => value.split_at_checked(1).filter(|(value, _)| matches!(value, [0 | 1])),
+            // Message expiry interval.
+            0x02 => value.split_at_checked(4),
+            // Content type, response topic.
+            0x03 | 0x08 => text(value),
+            // Correlation data.
+            0x09 => prefixed(value),
+            // Topic alias.
+            0x23 => value.split_at_checked(2),
+            // User property: a name and a value.
+            0x26 => text(value).and_then(|(_, value)| text(value)),
             _ => return Err(PublishFault::Malformed("a PUBLISH with a property that does not belong to it")),
         }
-        let bit = 1 << property.id().as_u8().min(63);
-        if seen & bit != 0 {
-            return Err(ONCE);
+        .ok_or(UNREADABLE)?;
+        if id != 0x26 && seen & (1 << id) != 0 {
+            return Err(PublishFault::Malformed("a PUBLISH that has a property twice"));
         }
-        seen |= bit;
+        seen |= 1 << id;
+        if let (0x23, [high, low]) = (id, value) {
+            alias = Some(u16::from_be_bytes([*high, *low]));
+        }
+        rest = after;
     }
-    bytes.get(size..).map(|payload| (alias, payload)).ok_or(MALFORMED)
+    if alias == Some(0) { Err(PublishFault::Alias) } else { Ok((alias, payload)) }
+}
+
+fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    prefixed(bytes).filter(|(text, _)| std::str::from_utf8(text).is_ok())
 }

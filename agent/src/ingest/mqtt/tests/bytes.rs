@@ -135,8 +135,11 @@ fn flags_and_body() -> impl Strategy<Value = (u8, Vec<u8>)> {
     )
 }
 
-/// QoS, identifier, topic, alias and payload as the codec reads them, with the rules that it leaves to its user.
-fn as_the_codec_reads(version: Version, flags: u8, body: &[u8]) -> Option<(u8, u16, String, Option<u16>, Vec<u8>)> {
+/// QoS, identifier, topic, alias and payload.
+type Read = (u8, u16, String, Option<u16>, Vec<u8>);
+
+/// A PUBLISH as the codec reads it, with the rules that it leaves to its user.
+fn as_the_codec_reads(version: Version, flags: u8, body: &[u8]) -> Option<Read> {
     use mqtt_protocol_core::mqtt::packet::Property;
     let (qos, id, topic, alias, payload) = match version {
         Version::V3 => {

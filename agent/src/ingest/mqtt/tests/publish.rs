@@ -107,13 +107,17 @@ fn a_ring_that_stays_full_is_told_in_version_5_and_ends_the_connection_in_3() {
     old.send(&publish(1, 1, "t", None, b"x"));
     world.pass(Duration::from_secs(31));
     let (out, flow) = new.send(&[]);
-    assert_eq!(out, [0x40, 3, 0, 1, 0x97]);
-    assert!(matches!(flow, Flow::Stalled), "the next message has its own patience");
+    assert_eq!(out, [0x40, 3, 0, 1, 0x97, 0x50, 3, 0, 2, 0x97]);
+    assert!(matches!(flow, Flow::Need(_)), "once told, the peer is answered at once");
     let (out, flow) = old.send(&[]);
     assert!(out.is_empty() && matches!(flow, Flow::Close(CloseReason::Full)));
     assert!(world.taken().is_empty());
     assert_eq!(world.shared.counters.acked(), 0);
-    assert_eq!(world.shared.counters.refused(), 2);
+    assert_eq!(world.shared.counters.refused(), 3);
+    world.fill(false);
+    assert_eq!(new.says(&publish(1, 3, "t", Some(&[]), b"y")), [0x40, 2, 0, 3]);
+    world.fill(true);
+    assert!(matches!(new.send(&publish(1, 4, "t", Some(&[]), b"z")), (out, Flow::Stalled) if out.is_empty()));
 }
 
 #[test]
