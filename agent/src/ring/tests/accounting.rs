@@ -40,7 +40,7 @@ fn the_chain_runs_on_over_a_gap() {
     let mut hash = loss.hash;
     for base in [128, 192, 256] {
         let segment = ring.segment_at("a", base).unwrap();
-        hash = crate::ring::chain::link(hash, segment.base, segment.rows, &segment.body);
+        hash = chain::link(hash, segment.base, segment.rows, &segment.body);
         assert_eq!(segment.hash, hash);
     }
 }
@@ -106,7 +106,7 @@ fn a_segment_that_the_hub_cannot_take_becomes_a_loss_in_the_middle() {
     assert_eq!(ring.loss("a", 0), None);
     assert_eq!(
         ring.status().pending_bytes,
-        [0, 128, 192].map(|o| ring.segment_at("a", o).unwrap().body.len() as u64).iter().sum()
+        [0, 128, 192].map(|o| ring.segment_at("a", o).unwrap().body.len() as u64).iter().sum::<u64>()
     );
     evict(&ring, 2);
     assert_eq!(account(&ring, "a").receipted, [128, 0, 0, 64]);
