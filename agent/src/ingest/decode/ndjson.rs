@@ -16,7 +16,12 @@ pub struct Ndjson {
 impl Ndjson {
     /// A decoder for lines of at most [`MAX_LINE`] bytes.
     pub fn new(options: JsonOptions) -> Self {
-        Self { lines: Lines::new(MAX_LINE, false), options, scratch: Scratch::default() }
+        Self::with_max_line(options, MAX_LINE)
+    }
+
+    /// The same with another limit on the length of a line.
+    pub fn with_max_line(options: JsonOptions, max_line: usize) -> Self {
+        Self { lines: Lines::new(max_line, false), options, scratch: Scratch::default() }
     }
 
     /// Decodes the lines that `chunk` completes.
@@ -84,8 +89,7 @@ mod tests {
             }
             decoder.finish(target, &mut records, &mut bad);
             assert_eq!(errors, [(3, 8), (4, 1), (5, 9)], "chunks of {step}");
-            let values: Vec<_> =
-                records.iter().map(|r| (r.log(), r.time(), r.values().collect::<Vec<_>>())).collect();
+            let values: Vec<_> = records.iter().map(|r| (r.log(), r.time(), r.values().collect::<Vec<_>>())).collect();
             assert_eq!(
                 values,
                 [("room", None, vec![("t", Value::F64(1.0))]), ("room", Some(7), vec![("t", Value::F64(5.0))])]

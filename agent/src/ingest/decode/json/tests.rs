@@ -22,7 +22,8 @@ fn plain(text: &str) -> Result<Vec<(Option<i64>, Vec<String>)>, DecodeError> {
 
 #[test]
 fn nested_values_flatten_and_nulls_are_absent() {
-    let text = r#" {"a": 1, "b": {"c": true, "d": {"e": "x\ny"}}, "v": [1.5, null, {"w": -2}], "n": null, "o": {}, "p": []} "#;
+    let text =
+        r#" {"a": 1, "b": {"c": true, "d": {"e": "x\ny"}}, "v": [1.5, null, {"w": -2}], "n": null, "o": {}, "p": []} "#;
     let expected = ["a F64(1.0)", "b.c Bool(true)", "b.d.e Utf8(\"x\\ny\")", "v.0 F64(1.5)", "v.2.w F64(-2.0)"];
     assert_eq!(plain(text), Ok(vec![(None, expected.map(str::to_owned).to_vec())]));
 }
@@ -99,4 +100,36 @@ fn depth_and_names_are_bounded() {
     assert!(plain(&deep(MAX_DEPTH as usize + 2)).unwrap_err().message.contains("deeper"));
     assert!(plain(&"[".repeat(100_000)).is_err());
     assert!(plain(&format!("{{\"{}\":1}}", "k".repeat(256))).unwrap_err().message.contains("limit"));
+}
+
+#[test]
+fn a_long_key_over_many_members_cannot_multiply_the_memory() {
+    let members: Vec<_> = (0..2_000).map(|n| format!("\"{n}\":1")).collect();
+    let text = format!("{{\"{}\":{{{}}}}}", "k".repeat(250), members.join(","));
+    assert!(plain(&text).unwrap_err().message.contains("memory"));
+    assert!(plain(&format!("{{\"vibration\":[{}1]}}", "1,".repeat(2_000))).is_err());
+    assert!(plain(&format!("{{\"vibration\":[{}1]}}", "0.25,".repeat(2_000))).is_ok());
+}
+
+#[test]
+fn the_records_before_a_fault_are_flushed() {
+    let mut records = Records::new();
+    let mut flushed = 0;
+    let mut flush = |records: &mut Records| {
+        flushed += records.len();
+        records.clear();
+        true
+    };
+    let text = br#"[{"a":1},{"a":2},{"a":}]"#;
+    let error = decode_each(
+        text,
+        &JsonOptions::default(),
+        Target::default(),
+        &mut records,
+        &mut Scratch::default(),
+        1_000,
+        &mut flush,
+    );
+    assert_eq!(error.map_err(|e| e.column), Err(23));
+    assert_eq!((flushed, records.len()), (2, 0));
 }
