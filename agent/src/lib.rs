@@ -1,5 +1,7 @@
 //! A flight recorder for sensors: readings come in by MQTT and HTTP, the newest stay in RAM as a ring of Arrow segments
 //! under a fixed memory cap, and compressed batches go upstream with resumable offsets.
 
+pub mod config;
 pub mod ingest;
 pub mod records;
+pub mod ring;

@@ -1,9 +1,11 @@
 //! Decoded records on their way into the ring.
 //!
 //! Every decoder writes into a [`Records`] and every server keeps one per connection, so that after warm-up a message
-//! costs no allocation: all names and values lie in one arena that `clear` empties but does not free.
+//! costs no allocation: names and values lie in two arenas, of text and of bytes, that `clear` empties but does not free.
 
 use std::ops::Range;
+
+use pyralog_segment::ColumnType;
 
 /// One value of a record, borrowed from the buffer that holds it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,6 +24,30 @@ pub enum Value<'a> {
     Utf8(&'a str),
     /// A field of raw bytes.
     Binary(&'a [u8]),
+}
+
+impl Value<'_> {
+    /// The type of the column that holds such values.
+    pub fn column_type(&self) -> ColumnType {
+        match self {
+            Self::Tag(_) => ColumnType::Tag,
+            Self::F64(_) => ColumnType::F64,
+            Self::I64(_) => ColumnType::I64,
+            Self::U64(_) => ColumnType::U64,
+            Self::Bool(_) => ColumnType::Bool,
+            Self::Utf8(_) => ColumnType::Utf8,
+            Self::Binary(_) => ColumnType::Binary,
+        }
+    }
+
+    /// Bytes of text or raw data in it.
+    pub fn data_len(&self) -> usize {
+        match self {
+            Self::Tag(text) | Self::Utf8(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::F64(_) | Self::I64(_) | Self::U64(_) | Self::Bool(_) => 0,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,14 +77,15 @@ struct Head {
 /// A reusable buffer of decoded records.
 ///
 /// A record is opened by [`begin`](Self::begin), filled by the value methods, and counts once [`finish`](Self::finish)
-/// is called; [`abandon`](Self::abandon) takes back an unfinished one. Invariant: `cells` and `arena` hold exactly what the
+/// is called; [`abandon`](Self::abandon) takes back an unfinished one. Invariant: `cells` and the arenas hold what the
 /// finished records (and at most one open record) refer to. Sizes are 32-bit: callers keep one buffer under 4 GiB,
 /// which every ingest limit does by orders of magnitude.
 #[derive(Debug, Default, Clone)]
 pub struct Records {
     heads: Vec<Head>,
     cells: Vec<Cell>,
-    arena: Vec<u8>,
+    text: String,
+    bytes: Vec<u8>,
     open: Option<Head>,
     /// Where the last log name lies, so that a run of records of one log stores it once.
     last_log: Option<(u32, u32)>,
@@ -81,7 +108,8 @@ impl Records {
     pub fn clear(&mut self) {
         self.heads.clear();
         self.cells.clear();
-        self.arena.clear();
+        self.text.clear();
+        self.bytes.clear();
         self.open = None;
         self.last_log = None;
     }
@@ -98,7 +126,8 @@ impl Records {
 
     /// Bytes of heap this buffer holds, for the memory budget.
     pub fn heap_bytes(&self) -> usize {
-        self.heads.capacity() * size_of::<Head>() + self.cells.capacity() * size_of::<Cell>() + self.arena.capacity()
+        let arenas = self.text.capacity() + self.bytes.capacity();
+        self.heads.capacity() * size_of::<Head>() + self.cells.capacity() * size_of::<Cell>() + arenas
     }
 
     /// Gives memory beyond `bytes` back, so that one huge message does not stay charged to its connection for ever.
@@ -112,8 +141,8 @@ impl Records {
     pub fn begin(&mut self, log: &str, time: Option<i64>) {
         self.abandon();
         let log = match self.last_log {
-            Some(at) if self.bytes(at) == log.as_bytes() => at,
-            _ => self.intern(log.as_bytes()),
+            Some(at) if self.text(at) == log => at,
+            _ => self.intern(log),
         };
         self.last_log = Some(log);
         let start = self.cells.len() as u32;
@@ -129,10 +158,10 @@ impl Records {
 
     /// Adds a value to the open record. A name that comes twice: the ring keeps the later one.
     pub fn push(&mut self, name: &str, value: Value<'_>) {
-        let name = self.intern(name.as_bytes());
+        let name = self.intern(name);
         let value = match value {
             Value::Tag(text) => {
-                let (at, len) = self.intern(text.as_bytes());
+                let (at, len) = self.intern(text);
                 Stored::Tag(at, len)
             }
             Value::F64(v) => Stored::F64(v),
@@ -140,12 +169,13 @@ impl Records {
             Value::U64(v) => Stored::U64(v),
             Value::Bool(v) => Stored::Bool(v),
             Value::Utf8(text) => {
-                let (at, len) = self.intern(text.as_bytes());
+                let (at, len) = self.intern(text);
                 Stored::Utf8(at, len)
             }
             Value::Binary(bytes) => {
-                let (at, len) = self.intern(bytes);
-                Stored::Binary(at, len)
+                let at = self.bytes.len() as u32;
+                self.bytes.extend_from_slice(bytes);
+                Stored::Binary(at, bytes.len() as u32)
             }
         };
         self.cells.push(Cell { name, value });
@@ -171,19 +201,18 @@ impl Records {
         self.heads.iter().map(|head| RecordRef { owner: self, head })
     }
 
-    fn intern(&mut self, bytes: &[u8]) -> (u32, u32) {
-        let at = self.arena.len() as u32;
-        self.arena.extend_from_slice(bytes);
-        (at, bytes.len() as u32)
+    fn intern(&mut self, text: &str) -> (u32, u32) {
+        let at = self.text.len() as u32;
+        self.text.push_str(text);
+        (at, text.len() as u32)
     }
 
     fn bytes(&self, (at, len): (u32, u32)) -> &[u8] {
-        &self.arena[at as usize..at as usize + len as usize]
+        &self.bytes[at as usize..at as usize + len as usize]
     }
 
-    fn text(&self, at: (u32, u32)) -> &str {
-        // What `intern` took from a `str` is valid UTF-8; the empty string stands in for the impossible.
-        std::str::from_utf8(self.bytes(at)).unwrap_or_default()
+    fn text(&self, (at, len): (u32, u32)) -> &str {
+        &self.text[at as usize..at as usize + len as usize]
     }
 }
 

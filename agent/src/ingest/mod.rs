@@ -1,5 +1,10 @@
 //! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`](crate::records::Records)) and a thin server.
 
+pub mod body;
+pub mod decode;
+pub mod host;
+pub mod route;
+
 use crate::records::Records;
 
 /// Where an MQTT adapter hands a PUBLISH: decodes the payload by the routes and appends it to the ring.

@@ -1,0 +1,165 @@
+//! The ring itself: one lock around the state, and what is shared beside it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::append::{AppendError, Appended};
+use super::batch::ColumnBatch;
+use super::budget::{Budget, Exhausted, Reservation};
+use super::config::{Now, RingConfig};
+use super::pack::Packer;
+use super::read::{ReadRange, Reader};
+use super::state::State;
+use super::writer::{Writer, WriterError};
+use crate::records::Records;
+use pyralog_segment::ColumnType;
+
+/// All logs of an agent under one memory budget. Clones are handles to the same ring.
+///
+/// Every method is safe from any thread. The lock is held for a record or a run of them at a time; packing, decoding and
+/// hashing happen outside of it.
+#[derive(Debug, Clone)]
+pub struct Ring {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) budget: Arc<Budget>,
+    pub(super) guests: Arc<Budget>,
+    pub(super) state: Mutex<State>,
+    /// Held by the one packer at work. Taken before `state`, never after.
+    pub(super) packer: Mutex<Packer>,
+    pub(super) events: Events,
+}
+
+/// What happens in the ring that its tasks wait for.
+#[derive(Debug)]
+pub struct Events {
+    sealed: Notify,
+    pending: Notify,
+    pub(super) threshold: AtomicU64,
+}
+
+impl Events {
+    /// Completes when a segment waits to be packed. For one waiter: the packer task.
+    pub async fn sealed(&self) {
+        self.sealed.notified().await;
+    }
+
+    /// Completes when the packed bytes that the hub does not have pass the threshold. For one waiter: the sync driver.
+    pub async fn pending(&self) {
+        self.pending.notified().await;
+    }
+
+    /// Sets the threshold of [`Self::pending`], in bytes.
+    pub fn set_pending_threshold(&self, bytes: u64) {
+        self.threshold.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Wakes the sync driver if `pending` packed bytes are reason enough.
+    pub(super) fn note_pending(&self, pending: u64) {
+        if pending >= self.threshold.load(Ordering::Relaxed) {
+            self.pending.notify_one();
+        }
+    }
+}
+
+impl Ring {
+    /// An empty ring within `budget`, whose cap stands for the configuration's `max_memory`.
+    pub fn new(mut config: RingConfig, budget: Arc<Budget>) -> Self {
+        config.max_memory = budget.cap();
+        let events =
+            Events { sealed: Notify::new(), pending: Notify::new(), threshold: AtomicU64::new(config.max_memory / 16) };
+        let shared = Shared {
+            guests: budget.child(config.guest_share()),
+            packer: Mutex::new(Packer::new(&budget)),
+            state: Mutex::new(State::new(config, Arc::clone(&budget))),
+            budget,
+            events,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Appends records in order. On an error the records that the error counts are in the ring, and those after are not.
+    pub fn append(&self, records: &Records, now: Now) -> Result<Appended, AppendError> {
+        self.change(|state| state.append(records, now))
+    }
+
+    /// Appends a run of records given by columns: the fast door.
+    pub fn append_columns(&self, log: &str, batch: &ColumnBatch<'_>, now: Now) -> Result<Appended, AppendError> {
+        self.change(|state| state.append_columns(log, batch, now))
+    }
+
+    /// A handle to append records of one log and fixed columns from within the process.
+    pub fn writer(&self, log: &str, columns: &[(&str, ColumnType)]) -> Result<Writer, WriterError> {
+        Writer::new(self.clone(), log, columns)
+    }
+
+    /// Keeps what could not be decoded as a row of the log `_rejected`, and counts it. A payload longer than a quarter of a
+    /// segment is cut.
+    pub fn reject(&self, topic: &str, reason: &str, payload: &[u8], now: Now) {
+        self.change(|state| state.reject(topic, reason, payload, now));
+    }
+
+    /// Takes `bytes` of the budget for a request, a result or a batch in flight; records are evicted if need be. All such
+    /// guests together get three eighths of the memory.
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, Exhausted> {
+        let guests = &self.shared.guests;
+        match guests.reserve(bytes) {
+            Err(full) if guests.available() < bytes => return Err(full),
+            Err(_) => {}
+            Ok(held) => return Ok(held),
+        }
+        self.shared.state.lock().make_room_for_guest(bytes)?;
+        guests.reserve(bytes)
+    }
+
+    /// Seals what has reached `segment_age`, and samples the rate for the runway. To be called about every second.
+    pub fn seal_due(&self, now: Now) {
+        self.change(|state| {
+            let age = state.config.segment_age;
+            state.seal_older(now.mono, age);
+            let bytes = state.raw_bytes_in();
+            state.rate.sample(now.mono, bytes);
+        });
+    }
+
+    /// Seals every open segment that has records: before a sync that is really about to go out, and at shutdown.
+    pub fn seal_all(&self, now: Now) {
+        self.change(|state| state.seal_older(now.mono, Duration::ZERO));
+    }
+
+    /// Opens a reader of a log; `None` if there is no such log. It sees the records that the log has now.
+    pub fn read(&self, log: &str, range: ReadRange) -> Option<Reader> {
+        Reader::new(self.clone(), log, range)
+    }
+
+    /// What to wait for.
+    pub fn events(&self) -> &Events {
+        &self.shared.events
+    }
+
+    /// The budget of the ring.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
+    }
+
+    /// Runs `f` under the lock, and wakes the packer if that sealed a segment.
+    #[inline]
+    pub(super) fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.shared.state.lock();
+        let before = state.totals.sealed_segments;
+        let out = f(&mut state);
+        let sealed = state.totals.sealed_segments != before;
+        drop(state);
+        if sealed {
+            self.shared.events.sealed.notify_one();
+        }
+        out
+    }
+}

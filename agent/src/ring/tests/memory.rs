@@ -1,0 +1,109 @@
+//! The memory promise, by the counter; the process itself is measured elsewhere.
+
+use super::*;
+
+#[test]
+fn at_full_speed_the_counter_stays_under_the_cap() {
+    let ring = ring(4 << 20, |config| config.segment_rows = 8192);
+    let names: Vec<String> = (0..13).map(|i| format!("reading-{i}")).collect();
+    for i in 0..20_000 {
+        for log in ["fast", "faster"] {
+            let mut records = Records::new();
+            records.begin(log, Some(i));
+            names.iter().for_each(|name| records.push(name, Value::F64((i * 37) as f64 / 10.0)));
+            records.finish();
+            assert_eq!(ring.append(&records, at(0)).unwrap().rows, 1);
+        }
+        assert!(ring.budget().used() <= ring.budget().cap());
+        if i % 3_000 == 0 {
+            ring.pack_next();
+        }
+    }
+    ring.check_invariants();
+    assert!(ring.log("fast").unwrap().account.receipted[0] > 0);
+}
+
+#[test]
+fn a_thousand_logs_in_little_memory_are_sealed_early_and_keep_working() {
+    let ring = ring(4 << 20, |config| config.segment_rows = 8192);
+    let text = "x".repeat(200);
+    for round in 0..30 {
+        for log in 0..1_000 {
+            let cells = [("a", Value::F64(1.0)), ("b", Value::I64(round)), ("c", Value::Utf8(&text))];
+            let done = ring.append(&record(&format!("log-{log}"), round, &cells), at(0)).unwrap();
+            assert_eq!((done.rows + done.rejected, done.rejected_cells), (1, 0));
+        }
+        assert!(ring.budget().used() <= ring.budget().cap());
+        ring.check_invariants();
+        pack_all(&ring);
+    }
+    let status = ring.status();
+    assert!(status.sealed_segments > 0, "open segments gave way before they were full");
+    assert!(status.open_bytes <= 1 << 20);
+}
+
+#[test]
+fn under_reject_nothing_uncommitted_is_dropped_and_refusals_end_when_the_hub_has_taken_some() {
+    let ring = ring(1 << 20, |config| config.eviction_policy = EvictionPolicy::Reject);
+    let mut accepted = 0;
+    let refused = loop {
+        match ring.append(&record("a", accepted, &[("x", Value::F64(accepted as f64))]), at(0)) {
+            Ok(done) => accepted += done.rows as i64,
+            Err(error) => break error,
+        }
+        assert!(accepted < 1_000_000);
+    };
+    assert_eq!(refused, AppendError::Full { done: Appended::default() });
+    assert_eq!(ring.log("a").unwrap().account.pending, accepted as u64);
+    let half = accepted as u64 / 128 * 64;
+    ring.apply_cursor("a", half, [0; 4]).unwrap();
+    fill(&ring, "a", 64);
+    ring.check_invariants();
+    assert_eq!(ring.log("a").unwrap().account.receipted, [0; 4]);
+}
+
+#[test]
+fn guests_cannot_push_out_all_records() {
+    let ring = ring(1 << 20, |_| {});
+    fill(&ring, "a", 60_000);
+    let before = ring.log("a").unwrap().rows;
+    let mut held = Vec::new();
+    while let Ok(guest) = ring.reserve(10_000) {
+        held.push(guest);
+        assert!(held.len() < 100);
+    }
+    assert!(ring.reserve(u64::MAX).is_err());
+    assert!(ring.log("a").unwrap().rows > before / 4);
+    fill(&ring, "a", 1_000);
+    ring.check_invariants();
+    drop(held);
+}
+
+#[test]
+fn the_budget_is_given_back_when_the_ring_and_its_readers_are_gone() {
+    let budget = Budget::new(4 << 20);
+    let ring = Ring::new(RingConfig { segment_rows: 64, ..RingConfig::default() }, budget.clone());
+    fill(&ring, "a", 300);
+    ring.pack_next();
+    ring.pack_next();
+    let segment = ring.segment_at("a", 64).unwrap();
+    let mut reader = ring.read("a", ReadRange::default()).unwrap();
+    let chunk = reader.next_chunk().unwrap().unwrap();
+    drop((ring, reader));
+    assert!(budget.used() > 0, "bytes in flight stay charged");
+    drop((segment, chunk));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn the_packer_and_the_sender_are_woken() {
+    let ring = ring(1 << 20, |_| {});
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    ring.events().set_pending_threshold(1);
+    fill(&ring, "a", 64);
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(10), ring.events().sealed()).await.unwrap();
+        assert!(ring.pack_next());
+        tokio::time::timeout(Duration::from_secs(10), ring.events().pending()).await.unwrap();
+    });
+}
