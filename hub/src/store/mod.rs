@@ -134,8 +134,11 @@ pub trait Store: Send + Sync + 'static {
     /// Up to `limit` log names of `agent` above `after`, ascending.
     fn logs<'a>(&'a self, agent: &'a str, after: Option<&'a str>, limit: usize) -> StoreFuture<'a, Vec<String>>;
 
-    /// The logs which have entries in `epoch`.
-    fn epoch_logs<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Vec<String>>;
+    /// The records of the register of an epoch's logs, from position `from` to its end: they are dense from 0.
+    fn register<'a>(&'a self, agent: &'a str, epoch: u32, from: u32) -> StoreFuture<'a, Vec<Bytes>>;
+
+    /// Creates the register's record at `position`.
+    fn put_register<'a>(&'a self, agent: &'a str, epoch: u32, position: u32, record: Bytes) -> StoreFuture<'a, Put>;
 
     /// The epochs of `agent`, ascending.
     fn epochs<'a>(&'a self, agent: &'a str) -> StoreFuture<'a, Vec<u32>>;

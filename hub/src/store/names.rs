@@ -3,6 +3,7 @@
 //! ```text
 //! agents/{agent}/epochs/{epoch:010}                   the epoch's record
 //! agents/{agent}/closed/{epoch:010}                   empty: the epoch has ended
+//! agents/{agent}/register/{epoch:010}/{position:010}  a log of the epoch, or the register's end
 //! agents/{agent}/heads/{epoch:010}/{order:020}        heads heard from the agent
 //! agents/{agent}/schemas/{fingerprint hex}            a schema
 //! agents/{agent}/noted/{log}/{fingerprint hex}        empty: the log uses the schema
@@ -46,6 +47,11 @@ pub(super) fn epoch(agent: &str, epoch: u32) -> Path {
 /// `agents/{agent}/closed/{epoch}`
 pub(super) fn closed(agent: &str, epoch: u32) -> Path {
     to_path(format!("agents/{}/closed/{epoch:010}", encode(agent)))
+}
+
+/// `agents/{agent}/register/{epoch}/{position}`
+pub(super) fn register(agent: &str, epoch: u32, position: u32) -> Path {
+    to_path(format!("agents/{}/register/{epoch:010}/{position:010}", encode(agent)))
 }
 
 /// `agents/{agent}/heads/{epoch}`

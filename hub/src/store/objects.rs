@@ -18,6 +18,9 @@ const MAX_OBJECT: u64 = 64 << 20;
 /// Old heads deleted after one put, so that a put never turns into a long clean-up.
 const MAX_STALE_HEADS: usize = 8;
 
+/// Most records of a register that one call reads: all the logs that an epoch may have, twice over.
+const MAX_REGISTER: u32 = 4_096;
+
 /// Deepest cut of a long name (765 encoded bytes at most), see `names`.
 const MAX_NAME_PARTS: usize = 8;
 
@@ -139,26 +142,31 @@ impl ObjectsStore {
         Ok(found.into_sorted_vec())
     }
 
-    async fn logs_of_epoch(&self, agent: &str, epoch: u32) -> Result<Vec<String>, StoreError> {
-        let logs = self.decoded(names::folder(agent, "logs"), None, MAX_PAGE).await?;
-        let mut kept = Vec::new();
-        for log in logs {
-            let chain = Chain { agent, epoch, log: &log };
-            if !self.numbers(&names::chain(chain), 20, Pick::page(0, 1)).await?.is_empty() {
-                kept.push(log);
+    async fn register_from(&self, agent: &str, epoch: u32, from: u32) -> Result<Vec<Bytes>, StoreError> {
+        let mut records = Vec::new();
+        let positions = from..from.saturating_add(MAX_REGISTER);
+        for position in positions {
+            let name = names::register(agent, epoch, position);
+            match self.get(&name).await? {
+                Some(record) => records.push(record),
+                None => break,
             }
         }
-        Ok(kept)
+        if !records.is_empty() {
+            self.settle(&names::register(agent, epoch, from)).await?;
+        }
+        Ok(records)
     }
 
     async fn newest_epoch(&self, agent: &str, known: u32) -> Result<Option<(u32, Bytes)>, StoreError> {
-        let newest = match known {
-            0 => {
+        // A known epoch can only be gone when somebody emptied the store; then the listing tells what there is.
+        let newest = match known > 0 && self.exists(&names::epoch(agent, known)).await? {
+            true => Some(known),
+            false => {
                 let folder = names::folder(agent, "epochs");
                 let greatest = self.numbers(&folder, 10, Pick::greatest(u64::from(u32::MAX))).await?;
                 greatest.first().and_then(|epoch| u32::try_from(*epoch).ok())
             }
-            _ => Some(known),
         };
         let Some(mut newest) = newest else { return Ok(None) };
         // Epochs are dense, so one miss ends the search; another hub may have created some since.
@@ -172,11 +180,7 @@ impl ObjectsStore {
         if newest != known {
             self.settle(&name).await?;
         }
-        match self.get(&name).await? {
-            Some(record) => Ok(Some((newest, record))),
-            None if known > 0 => Err(StoreError::Damaged { name: name.to_string(), reason: "it vanished".into() }),
-            None => Ok(None),
-        }
+        Ok(self.get(&name).await?.map(|record| (newest, record)))
     }
 
     async fn newest_heads(&self, agent: &str, epoch: u32) -> Result<Option<Bytes>, StoreError> {
@@ -326,8 +330,12 @@ impl Store for ObjectsStore {
         Box::pin(self.decoded(names::folder(agent, "logs"), after, limit))
     }
 
-    fn epoch_logs<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Vec<String>> {
-        Box::pin(self.logs_of_epoch(agent, epoch))
+    fn register<'a>(&'a self, agent: &'a str, epoch: u32, from: u32) -> StoreFuture<'a, Vec<Bytes>> {
+        Box::pin(self.register_from(agent, epoch, from))
+    }
+
+    fn put_register<'a>(&'a self, agent: &'a str, epoch: u32, position: u32, record: Bytes) -> StoreFuture<'a, Put> {
+        Box::pin(self.put(names::register(agent, epoch, position), record))
     }
 
     fn epochs<'a>(&'a self, agent: &'a str) -> StoreFuture<'a, Vec<u32>> {
