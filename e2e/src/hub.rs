@@ -69,7 +69,7 @@ impl Hub {
     /// When it does not come up.
     pub async fn run(&mut self, command: Command) -> Result<()> {
         let mut process = Process::start("pyralog-hub", command)?;
-        self.address = process.find("its address", |text| address_in(text, "")).await?;
+        self.address = process.find("its address", |text| address_in(text, "listening on")).await?;
         self.process = Some(process);
         let health = format!("{}/healthz", self.url());
         wait::until("the hub to answer", wait::LONG, async || http::bytes(self.client.get(&health)).await.map(Some))

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod mqtt;
 pub mod process;
 pub mod python;
+pub mod rate;
 pub mod scenario;
 pub mod table;
 pub mod wait;

@@ -179,15 +179,15 @@ fn keep(stream: Option<impl Read + Send + 'static>, lines: &Lines) {
     });
 }
 
-/// The first `127.0.0.1:port` in a line of `text` that has `word` in it, whatever its case.
-pub fn address_in(text: &str, word: &str) -> Option<SocketAddr> {
+/// The `127.0.0.1:port` of the first line of `text` that begins with `words`.
+pub fn address_in(text: &str, words: &str) -> Option<SocketAddr> {
     let of_line = |line: &str| {
         let at = line.find("127.0.0.1:")?;
         let rest = &line[at..];
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(rest.len());
         rest[..end].trim_end_matches(['.', ':']).parse::<SocketAddr>().ok().filter(|address| address.port() != 0)
     };
-    text.lines().filter(|line| line.to_ascii_lowercase().contains(word)).find_map(of_line)
+    text.lines().filter(|line| line.trim_start().starts_with(words)).find_map(of_line)
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn addresses_are_read_from_what_a_server_prints() {
-        let text = "starting\nlistening mqtt=127.0.0.1:40001\nHTTP on http://127.0.0.1:40002/.\n";
+        let text = "retrying http://127.0.0.1:9/\n  http  http://127.0.0.1:40002/.\n  mqtt  mqtt://127.0.0.1:40001\n";
         assert_eq!(address_in(text, "mqtt"), "127.0.0.1:40001".parse().ok());
         assert_eq!(address_in(text, "http"), "127.0.0.1:40002".parse().ok());
         assert_eq!(address_in("http 127.0.0.1:0", "http"), None);

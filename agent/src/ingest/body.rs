@@ -106,9 +106,7 @@ impl Unpacker {
             Coding::Gzip => State::Gzip(Box::new(MultiGzDecoder::new(Vec::new())), false),
             Coding::Zstd => {
                 let mut decoder = Decoder::new().map_err(|e| corrupt("zstd", &e))?;
-                decoder
-                    .set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))
-                    .map_err(|e| corrupt("zstd", &e))?;
+                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(|e| corrupt("zstd", &e))?;
                 State::Zstd { decoder: Box::new(decoder), open: false }
             }
         };
@@ -184,12 +182,7 @@ fn gunzip(decoder: &mut MultiGzDecoder<Vec<u8>>, mut piece: &[u8], out: &mut Met
     Ok(())
 }
 
-fn unzstd(
-    decoder: &mut Decoder<'static>,
-    open: &mut bool,
-    chunk: &[u8],
-    out: &mut Meter<'_>,
-) -> Result<(), BodyError> {
+fn unzstd(decoder: &mut Decoder<'static>, open: &mut bool, chunk: &[u8], out: &mut Meter<'_>) -> Result<(), BodyError> {
     let mut window = [0_u8; PIECE];
     let mut input = InBuffer::around(chunk);
     loop {
@@ -280,7 +273,8 @@ mod tests {
     #[test]
     fn a_bomb_is_stopped_at_the_limit_and_handed_on_in_small_pieces() {
         let zeros = vec![0; 20 << 20];
-        for (coding, packed) in [(Coding::Gzip, gzip(&zeros)), (Coding::Zstd, zstd::encode_all(&zeros[..], 3).unwrap())] {
+        for (coding, packed) in [(Coding::Gzip, gzip(&zeros)), (Coding::Zstd, zstd::encode_all(&zeros[..], 3).unwrap())]
+        {
             let mut largest = 0;
             let mut unpacker = Unpacker::new(coding, 10 << 20).unwrap();
             let result = unpacker.feed(&packed, &mut |piece| largest = largest.max(piece.len()));

@@ -45,10 +45,14 @@ pub enum RouteError {
     #[error("topic is longer than {MAX_TOPIC} bytes, which no MQTT topic is")]
     TopicTooLong,
     /// A level that mixes a wildcard with other characters.
-    #[error("topic level {0:?}: \"+\", \"#\" and \"{{name}}\" each stand for a whole level, and \"#\" for the last one")]
+    #[error(
+        "topic level {0:?}: \"+\", \"#\" and \"{{name}}\" each stand for a whole level, and \"#\" for the last one"
+    )]
     Level(String),
     /// A capture without a usable name.
-    #[error("topic level {0:?}: a capture is a name of 1 to {MAX_NAME} bytes in braces, each name once, at most {MAX_CAPTURES}")]
+    #[error(
+        "topic level {0:?}: a capture is a name of 1 to {MAX_NAME} bytes in braces, each name once, at most {MAX_CAPTURES}"
+    )]
     Capture(String),
     /// A log name that is empty, too long or names an unknown capture.
     #[error("log {0:?}: give 1 to {MAX_NAME} bytes; \"{{name}}\" must be a capture of the topic")]

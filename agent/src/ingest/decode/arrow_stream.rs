@@ -105,23 +105,12 @@ pub struct ArrowStream {
 impl ArrowStream {
     /// A reader of `body`.
     pub fn new(body: Bytes, options: StreamOptions) -> Self {
-        Self {
-            rest: Buffer::from(body),
-            options,
-            message: 0,
-            deltas: 0,
-            schema: None,
-            dictionaries: HashMap::new(),
-        }
+        Self { rest: Buffer::from(body), options, message: 0, deltas: 0, schema: None, dictionaries: HashMap::new() }
     }
 
     /// The next batch, or `None` at the end. Records without a time get `now` (Unix nanoseconds); `room` is asked before a
     /// message is decoded and says whether its memory is there.
-    pub fn next_batch(
-        &mut self,
-        now: i64,
-        room: &mut dyn FnMut(Need) -> bool,
-    ) -> Result<Option<Columns>, StreamError> {
+    pub fn next_batch(&mut self, now: i64, room: &mut dyn FnMut(Need) -> bool) -> Result<Option<Columns>, StreamError> {
         loop {
             let Some((metadata, body)) = self.next_message()? else { return Ok(None) };
             let message = root_as_message(&metadata).map_err(|error| self.invalid(error))?;
@@ -140,11 +129,13 @@ impl ArrowStream {
                         if self.deltas > MAX_DELTAS {
                             return Err(self.invalid("too many delta dictionaries: send replacements"));
                         }
-                        let before = self.dictionaries.get(&batch.id()).map_or(0, |values| values.get_array_memory_size());
+                        let before =
+                            self.dictionaries.get(&batch.id()).map_or(0, |values| values.get_array_memory_size());
                         bytes = bytes.saturating_add(before as u64);
                     }
                     self.ask(room, Need::Dictionary(bytes), bytes)?;
-                    let (schema, _) = self.schema.as_ref().ok_or_else(|| self.invalid("a dictionary before the schema"))?;
+                    let (schema, _) =
+                        self.schema.as_ref().ok_or_else(|| self.invalid("a dictionary before the schema"))?;
                     read_dictionary(&body, batch, schema, &mut self.dictionaries, &version)
                         .map_err(|error| self.refused(&error))?;
                 }
@@ -155,7 +146,8 @@ impl ArrowStream {
                     let cells = batch.nodes().map_or(0, |nodes| nodes.len() as u64 + 1) * batch.length() as u64;
                     let bytes = bytes.saturating_mul(2).saturating_add(cells * 16);
                     self.ask(room, Need::Batch(bytes), bytes)?;
-                    let (schema, plan) = self.schema.as_ref().ok_or_else(|| self.invalid("records before the schema"))?;
+                    let (schema, plan) =
+                        self.schema.as_ref().ok_or_else(|| self.invalid("records before the schema"))?;
                     let schema = SchemaRef::clone(schema);
                     let decoded: RecordBatch =
                         read_record_batch(&body, batch, schema, &self.dictionaries, None, &version)

@@ -118,7 +118,10 @@ impl Context<'_> {
             return Err(E::custom("a key is empty, and a field needs a name"));
         }
         if name.len() > MAX_NAME {
-            return Err(E::custom(format_args!("a flattened key of {} bytes is over the limit of {MAX_NAME}", name.len())));
+            return Err(E::custom(format_args!(
+                "a flattened key of {} bytes is over the limit of {MAX_NAME}",
+                name.len()
+            )));
         }
         self.records.push(name, value);
         Ok(())
@@ -140,7 +143,11 @@ impl Context<'_> {
     fn time<E: serde::de::Error>(&mut self, time: Option<i64>) -> Result<(), E> {
         if time.is_none() {
             let Self { options, .. } = self;
-            return Err(E::custom(format_args!("the key {:?} is no time: {}", options.time_key, options.time_unit.expected())));
+            return Err(E::custom(format_args!(
+                "the key {:?} is no time: {}",
+                options.time_key,
+                options.time_unit.expected()
+            )));
         }
         self.time = time;
         Ok(())

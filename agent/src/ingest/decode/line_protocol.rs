@@ -298,9 +298,9 @@ fn number(token: &str) -> Result<Value<'static>, &'static str> {
     if let Some(digits) = token.strip_suffix('u') {
         return digits.parse().map(Value::U64).map_err(|_| "expected an unsigned integer of 64 bits before \"u\"");
     }
-    parse_f64(token).map(Value::F64).ok_or(
-        "expected a number, an integer (3i or 3u), true or false, or a text in double quotes",
-    )
+    parse_f64(token)
+        .map(Value::F64)
+        .ok_or("expected a number, an integer (3i or 3u), true or false, or a text in double quotes")
 }
 
 /// Takes the backslash away from every escaped delimiter.

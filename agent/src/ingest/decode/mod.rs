@@ -185,13 +185,7 @@ pub fn decode(
 }
 
 /// Takes the first reading of the payload that makes sense; raw bytes always do.
-fn auto(
-    payload: &[u8],
-    options: &json::JsonOptions,
-    target: Target<'_>,
-    records: &mut Records,
-    scratch: &mut Scratch,
-) {
+fn auto(payload: &[u8], options: &json::JsonOptions, target: Target<'_>, records: &mut Records, scratch: &mut Scratch) {
     let first = payload.iter().find(|byte| !byte.is_ascii_whitespace());
     if matches!(first, Some(b'{' | b'[')) {
         if json::decode(payload, options, target, records, scratch).is_ok() {

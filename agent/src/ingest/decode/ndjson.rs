@@ -84,8 +84,7 @@ mod tests {
             }
             decoder.finish(target, &mut records, &mut bad);
             assert_eq!(errors, [(3, 8), (4, 1), (5, 9)], "chunks of {step}");
-            let values: Vec<_> =
-                records.iter().map(|r| (r.log(), r.time(), r.values().collect::<Vec<_>>())).collect();
+            let values: Vec<_> = records.iter().map(|r| (r.log(), r.time(), r.values().collect::<Vec<_>>())).collect();
             assert_eq!(
                 values,
                 [("room", None, vec![("t", Value::F64(1.0))]), ("room", Some(7), vec![("t", Value::F64(5.0))])]

@@ -139,7 +139,9 @@ impl TimeUnit {
     /// What a valid time looks like, for error messages.
     pub const fn expected(self) -> &'static str {
         match self {
-            Self::Unix(_) => "expected a Unix time between the years 1677 and 2262 in the unit of the route, or RFC 3339",
+            Self::Unix(_) => {
+                "expected a Unix time between the years 1677 and 2262 in the unit of the route, or RFC 3339"
+            }
             Self::Rfc3339 => "expected RFC 3339, as in \"2026-01-31T12:00:00.5Z\", between the years 1677 and 2262",
         }
     }

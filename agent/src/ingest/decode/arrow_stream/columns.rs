@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, StringBuilder, StringDictionaryBuilder};
 use arrow_array::cast::AsArray;
+use arrow_array::types::Float64Type;
 use arrow_array::types::{
     ArrowDictionaryKeyType, ArrowPrimitiveType, Date32Type, Date64Type, Float16Type, Float32Type, Int8Type, Int16Type,
     Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
     TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef, DictionaryArray, PrimitiveArray, RecordBatch};
 use arrow_buffer::ArrowNativeType;
 use arrow_schema::{DataType, Schema, TimeUnit};
@@ -98,7 +98,8 @@ fn time_ns(array: &ArrayRef) -> Result<PrimitiveArray<Int64Type>, String> {
     match array.data_type() {
         DataType::Int64 => Ok(array.as_primitive::<Int64Type>().clone()),
         DataType::UInt64 => {
-            let times = array.as_primitive::<UInt64Type>().try_unary(|time| i64::try_from(time).map_err(|_| range(time)));
+            let times =
+                array.as_primitive::<UInt64Type>().try_unary(|time| i64::try_from(time).map_err(|_| range(time)));
             times
         }
         DataType::Null => Ok(PrimitiveArray::new_null(array.len())),

@@ -22,7 +22,8 @@ fn plain(text: &str) -> Result<Vec<(Option<i64>, Vec<String>)>, DecodeError> {
 
 #[test]
 fn nested_values_flatten_and_nulls_are_absent() {
-    let text = r#" {"a": 1, "b": {"c": true, "d": {"e": "x\ny"}}, "v": [1.5, null, {"w": -2}], "n": null, "o": {}, "p": []} "#;
+    let text =
+        r#" {"a": 1, "b": {"c": true, "d": {"e": "x\ny"}}, "v": [1.5, null, {"w": -2}], "n": null, "o": {}, "p": []} "#;
     let expected = ["a F64(1.0)", "b.c Bool(true)", "b.d.e Utf8(\"x\\ny\")", "v.0 F64(1.5)", "v.2.w F64(-2.0)"];
     assert_eq!(plain(text), Ok(vec![(None, expected.map(str::to_owned).to_vec())]));
 }

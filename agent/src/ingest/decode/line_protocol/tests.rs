@@ -42,7 +42,8 @@ fn value(text: &str) -> Result<String, String> {
 
 #[test]
 fn a_line_gives_its_measurement_tags_fields_and_time() {
-    let (log, time, values) = one("climate,station=north,room=a\\ b temp=21.5,ok=t,n=3i,u=4u,s=\"x, y\" 1700000000").unwrap();
+    let (log, time, values) =
+        one("climate,station=north,room=a\\ b temp=21.5,ok=t,n=3i,u=4u,s=\"x, y\" 1700000000").unwrap();
     assert_eq!((log.as_str(), time), ("climate", Some(1_700_000_000)));
     let values: Vec<_> = values.iter().map(|(name, value)| format!("{name} {value}")).collect();
     assert_eq!(
@@ -122,7 +123,8 @@ fn an_error_names_line_column_and_what_was_expected() {
 
 #[test]
 fn bad_lines_leave_the_good_ones_alone_at_any_split() {
-    let mut input = b"# comment \"\nm f=1 1\r\nm f=oops\n\n  m f=\"a\nb\",g=\"\\\"\" 2\nm f=\"open\nm f=3 3\nm g=\xff\n".to_vec();
+    let mut input =
+        b"# comment \"\nm f=1 1\r\nm f=oops\n\n  m f=\"a\nb\",g=\"\\\"\" 2\nm f=\"open\nm f=3 3\nm g=\xff\n".to_vec();
     input.extend_from_slice(&[b'x'; 300]);
     input.extend_from_slice(b"\nm,t=\xc3\xa9 f=4 4");
     let whole = streamed(&input, input.len());
