@@ -15,10 +15,7 @@ use std::path::PathBuf;
 
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
-pub use types::{
-    Config, EncodingName, EvictionPolicy, Host, Http, Log, LogStyle, Mqtt, MqttUser, PayloadFormat, Route, Storage,
-    Subscribe, Sync, TimeUnit, Tls,
-};
+pub use types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
 use reader::Reader;

@@ -87,6 +87,15 @@ impl Section<'_> {
         value.unwrap_or_default()
     }
 
+    /// A URL that must be there and may hold a password.
+    pub(super) fn url(&mut self, key: &str) -> String {
+        let url = self.get(key, "a URL", "", text, |url| quote(&without_password(url)));
+        if url.is_none() {
+            self.complain(key, "this key is required here");
+        }
+        url.unwrap_or_default()
+    }
+
     pub(super) fn text(&mut self, key: &str, default: &str) -> String {
         self.get(key, "a string", &quote(default), text, |value| quote(value)).unwrap_or_else(|| default.to_owned())
     }
@@ -329,6 +338,14 @@ fn within<T: PartialOrd + Display>(number: T, range: &RangeInclusive<T>) -> Resu
         return Ok(number);
     }
     Err(format!("{number} is out of range; it must be from {} to {}", range.start(), range.end()))
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?.0, host))) {
+        Some((user, host)) => format!("{scheme}://{user}:***@{host}"),
+        None => url.to_owned(),
+    }
 }
 
 fn quote(text: &str) -> String {

@@ -4,16 +4,20 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pyralog_segment::{Encoding, MAX_COLUMNS};
+
 use super::agent_id;
 use super::reader::Section;
 use super::secret::Secret;
-use super::types::{
-    Config, EncodingName, EvictionPolicy, Host, Http, Log, LogStyle, Mqtt, MqttUser, PayloadFormat, Route, Storage,
-    Subscribe, Sync, TimeUnit, Tls,
-};
+use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls};
+use crate::ingest::route::{RouteSpec, Routes};
+use crate::ingest::subscriber::{SubscribeSpec, SubscriberConfig};
+use crate::ring::{EvictionPolicy, RingConfig};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const FORMATS: [&str; 6] = ["auto", "json", "line-protocol", "number", "text", "raw"];
+const TIME_UNITS: [&str; 5] = ["ns", "us", "ms", "s", "rfc3339"];
 
 pub(super) fn config(root: &mut Section<'_>) -> Config {
     let agent_id = root.parsed("agent_id", agent_id::default(), agent_id::check);
@@ -32,21 +36,21 @@ pub(super) fn config(root: &mut Section<'_>) -> Config {
     }
 }
 
-fn storage(s: &mut Section<'_>) -> Storage {
+fn storage(s: &mut Section<'_>) -> RingConfig {
     // The only mode so far; the key is there so that a file says what it relies on.
     s.choice("mode", [("memory-only", ())]);
     let max_memory = s.size("max_memory", 64 * MIB);
-    Storage {
+    RingConfig {
         max_memory,
         eviction_policy: s
             .choice("eviction_policy", [("fifo", EvictionPolicy::Fifo), ("reject", EvictionPolicy::Reject)]),
         eviction_watermark: s.number("eviction_watermark", 0.9, 0.1..=1.0),
         segment_rows: s.integer("segment_rows", 8192, 1..=65_536) as u32,
         segment_age: s.duration("segment_age", Duration::from_secs(600)),
-        max_segment_bytes: s.size("max_segment_bytes", (max_memory / 16).clamp(64 * KIB, MIB)),
-        encoding: s.choice("encoding", [("packed", EncodingName::Packed), ("arrow-zstd", EncodingName::ArrowZstd)]),
-        max_logs: s.integer("max_logs", 1024, 1..=65_536) as u32,
-        max_columns: s.integer("max_columns", 512, 1..=512) as u32,
+        max_segment_bytes: Some(s.size("max_segment_bytes", (max_memory / 16).clamp(64 * KIB, MIB))),
+        encoding: s.choice("encoding", [("packed", Encoding::Packed), ("arrow-zstd", Encoding::ArrowZstd)]),
+        max_logs: s.integer("max_logs", 1024, 1..=65_536) as usize,
+        max_columns: s.integer("max_columns", MAX_COLUMNS as u64, 1..=MAX_COLUMNS as u64) as usize,
     }
 }
 
@@ -74,51 +78,37 @@ fn mqtt_user(s: &mut Section<'_>) -> MqttUser {
     MqttUser { name, password: password.unwrap_or_else(|| Secret::new("")) }
 }
 
-fn subscribe(s: &mut Section<'_>, max_packet: u64) -> Subscribe {
-    let url = s.required("url");
-    if !url.is_empty() && !url.starts_with("mqtt://") && !url.starts_with("mqtts://") {
-        s.complain("url", format!("\"{url}\" is not a broker; write mqtt://host:1883, or mqtts://host:8883 for TLS"));
-    }
-    let topics = s.texts("topics");
-    if topics.is_empty() {
-        s.complain("topics", "this key is required here: a list of topic filters, such as [\"plant/#\"]");
-    }
-    Subscribe {
-        url,
-        topics,
+fn subscribe(s: &mut Section<'_>, max_packet: u64) -> SubscribeSpec {
+    let spec = SubscribeSpec {
+        url: s.url("url"),
+        topics: s.texts("topics"),
         client_id: s.optional("client_id"),
         username: s.optional("username"),
-        password: password(s),
-        ca_file: readable(s, "ca_file"),
-        qos: s.integer("qos", 1, 0..=2) as u8,
-        keep_alive: s.duration("keep_alive", Duration::from_secs(30)),
-        max_packet: s.size("max_packet", max_packet),
+        password_file: s.path("password_file"),
+        ca_file: s.path("ca_file"),
+        max_packet: Some(u32::try_from(s.size("max_packet", max_packet)).unwrap_or(u32::MAX)),
+    };
+    // The name of the agent changes nothing about whether the rest is good.
+    if let Err(error) = SubscriberConfig::new(&spec, "agent") {
+        s.complain("", error.to_string());
     }
+    spec
 }
 
-fn route(s: &mut Section<'_>) -> Route {
-    let time_key = s.optional("time_key");
-    Route {
+fn route(s: &mut Section<'_>) -> RouteSpec {
+    let word = |name: &'static str| (name, name);
+    let spec = RouteSpec {
         topic: s.required("topic"),
-        log: s.required("log"),
-        format: s.choice(
-            "format",
-            [
-                ("auto", PayloadFormat::Auto),
-                ("json", PayloadFormat::Json),
-                ("line-protocol", PayloadFormat::LineProtocol),
-                ("number", PayloadFormat::Number),
-                ("text", PayloadFormat::Text),
-                ("raw", PayloadFormat::Raw),
-            ],
-        ),
-        time_key,
-        time_unit: s.choice(
-            "time_unit",
-            [("ns", TimeUnit::Nanos), ("us", TimeUnit::Micros), ("ms", TimeUnit::Millis), ("s", TimeUnit::Seconds)],
-        ),
+        log: s.optional("log"),
+        format: Some(s.choice("format", FORMATS.map(word)).to_owned()),
+        time_key: s.optional("time_key"),
+        time_unit: Some(s.choice("time_unit", TIME_UNITS.map(word)).to_owned()),
         tags: s.texts("tags"),
+    };
+    if let Err((_, error)) = Routes::new(std::slice::from_ref(&spec)) {
+        s.complain("", error.to_string());
     }
+    spec
 }
 
 fn http(s: &mut Section<'_>, memory: u64) -> Http {
@@ -160,7 +150,6 @@ fn sync(s: &mut Section<'_>, memory: u64) -> Sync {
         max_batch: s.size("max_batch", MIB.min(memory / 8)),
         timeout: s.duration("timeout", Duration::from_secs(30)),
         token_file: readable(s, "token_file"),
-        ca_file: readable(s, "ca_file"),
     }
 }
 

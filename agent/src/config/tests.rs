@@ -118,7 +118,8 @@ fn a_token_file_that_cannot_be_read_is_met_at_the_start() {
 fn secrets_are_never_shown() {
     let tokens = file("file-secret\n");
     let text = format!(
-        "[http]\ntokens = [\"inline-secret\"]\ntoken_file = {:?}\n[[mqtt.user]]\nname = \"a\"\npassword = \"user-secret\"\n",
+        "[http]\ntokens = [\"inline-secret\"]\ntoken_file = {:?}\n[[mqtt.user]]\nname = \"a\"\npassword = \"user-secret\"\n\
+         [[mqtt.subscribe]]\nurl = \"mqtt://u:url-secret@h\"\ntopics = [\"a\"]\n",
         tokens.path().to_str().unwrap()
     );
     let loaded = load_text(&text).unwrap();
@@ -153,6 +154,8 @@ fn lists_can_come_from_flags_and_the_environment() {
 fn a_list_entry_without_its_required_key_is_named_with_its_line() {
     let text = complaint("[mqtt]\n\n[[mqtt.subscribe]]\ntopics = [\"a/#\"]\n");
     assert!(text.contains(".toml:3: mqtt.subscribe.url: this key is required here"), "{text}");
+    let text = complaint("[[mqtt.route]]\ntopic = \"a/b+\"\nlog = \"a\"\n");
+    assert!(text.contains(".toml:1: mqtt.route: topic level \"b+\""), "{text}");
 }
 
 #[test]
@@ -202,7 +205,8 @@ fn the_example_file_explains_every_key_and_is_a_good_configuration() {
     let placeholder = dir.path().join("secret");
     std::fs::write(&placeholder, "secret\n").unwrap();
     let here = full.replace("/etc/pyralog/", &format!("{}/", dir.path().display()));
-    for name in ["token", "tokens", "cert.pem", "key.pem", "ca.pem", "password"] {
+    std::fs::write(dir.path().join("ca.pem"), include_str!("../../tests/data/cert.pem")).unwrap();
+    for name in ["token", "tokens", "cert.pem", "key.pem", "password"] {
         std::fs::copy(&placeholder, dir.path().join(name)).unwrap();
     }
     load_text(&here).unwrap();

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::secret::Secret;
+use crate::ingest::route::RouteSpec;
+use crate::ingest::subscriber::SubscribeSpec;
+use crate::ring::RingConfig;
 
 /// Everything the agent can be told.
 #[derive(Debug, Clone)]
@@ -15,7 +18,7 @@ pub struct Config {
     /// How long a stop may take to ship what is pending.
     pub shutdown_grace: Duration,
     /// The ring.
-    pub storage: Storage,
+    pub storage: RingConfig,
     /// The MQTT endpoint, subscriptions and routes.
     pub mqtt: Mqtt,
     /// The HTTP endpoint.
@@ -26,47 +29,6 @@ pub struct Config {
     pub sync: Sync,
     /// Logging.
     pub log: Log,
-}
-
-/// The ring and its cap.
-#[derive(Debug, Clone)]
-pub struct Storage {
-    /// Bytes that all data may hold.
-    pub max_memory: u64,
-    /// What happens when the ring is full.
-    pub eviction_policy: EvictionPolicy,
-    /// Share of `max_memory` at which eviction begins.
-    pub eviction_watermark: f64,
-    /// Rows at which an open segment is sealed.
-    pub segment_rows: u32,
-    /// Age at which an open segment is sealed.
-    pub segment_age: Duration,
-    /// Bytes at which an open segment is sealed.
-    pub max_segment_bytes: u64,
-    /// How sealed segments are packed.
-    pub encoding: EncodingName,
-    /// Logs that may exist.
-    pub max_logs: u32,
-    /// Columns that one log may have.
-    pub max_columns: u32,
-}
-
-/// What a full ring does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EvictionPolicy {
-    /// Drops the oldest segments and receipts them.
-    Fifo,
-    /// Refuses new records.
-    Reject,
-}
-
-/// How sealed segments are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EncodingName {
-    /// Our column container, the smallest.
-    Packed,
-    /// Arrow IPC with zstd.
-    ArrowZstd,
 }
 
 /// Certificate and key of a TLS listener, PEM files.
@@ -96,9 +58,9 @@ pub struct Mqtt {
     /// Who may publish; empty: anyone who reaches the listener.
     pub users: Vec<MqttUser>,
     /// Brokers to read from.
-    pub subscribe: Vec<Subscribe>,
+    pub subscribe: Vec<SubscribeSpec>,
     /// How topics map to logs, first match first.
-    pub routes: Vec<Route>,
+    pub routes: Vec<RouteSpec>,
 }
 
 /// Name and password of a publisher.
@@ -108,78 +70,6 @@ pub struct MqttUser {
     pub name: String,
     /// Password, from `password` or `password_file`.
     pub password: Secret,
-}
-
-/// One broker to subscribe at.
-#[derive(Debug, Clone)]
-pub struct Subscribe {
-    /// `mqtt://host:port` or `mqtts://host:port`.
-    pub url: String,
-    /// Topic filters; never empty.
-    pub topics: Vec<String>,
-    /// Client id; default: made from the agent id.
-    pub client_id: Option<String>,
-    /// User name at the broker.
-    pub username: Option<String>,
-    /// Password, from `password` or `password_file`.
-    pub password: Option<Secret>,
-    /// PEM file of the authority that signed the broker's certificate.
-    pub ca_file: Option<PathBuf>,
-    /// QoS of the subscription: 0, 1 or 2.
-    pub qos: u8,
-    /// Keep-alive interval.
-    pub keep_alive: Duration,
-    /// Bytes of one packet.
-    pub max_packet: u64,
-}
-
-/// How one family of topics becomes records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// Topic pattern with `{captures}`, `+` and `#`.
-    pub topic: String,
-    /// Log that takes the records; may name captures.
-    pub log: String,
-    /// Format of the payload.
-    pub format: PayloadFormat,
-    /// Key that holds the time.
-    pub time_key: Option<String>,
-    /// Unit of a numeric time.
-    pub time_unit: TimeUnit,
-    /// Keys that are tags.
-    pub tags: Vec<String>,
-}
-
-/// Format of a payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PayloadFormat {
-    /// Looks at the payload.
-    Auto,
-    /// A JSON object, or an array of objects.
-    Json,
-    /// InfluxDB line protocol.
-    LineProtocol,
-    /// One number as text.
-    Number,
-    /// Text.
-    Text,
-    /// Bytes.
-    Raw,
-}
-
-/// Unit of a numeric time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeUnit {
-    /// Nanoseconds.
-    Nanos,
-    /// Microseconds.
-    Micros,
-    /// Milliseconds.
-    Millis,
-    /// Seconds.
-    Seconds,
-    /// RFC 3339 text.
-    Rfc3339,
 }
 
 /// The HTTP endpoint.
@@ -227,8 +117,6 @@ pub struct Sync {
     pub timeout: Duration,
     /// File with the bearer token; read again before it is used, so that it can be exchanged.
     pub token_file: Option<PathBuf>,
-    /// PEM file of the authority that signed the hub's certificate.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// Logging.

@@ -34,8 +34,9 @@ impl Check<'_> {
         self.share("http.max_body", config.http.max_body, storage.max_memory, 4);
         self.share("mqtt.max_packet", config.mqtt.max_packet, storage.max_memory, 4);
         self.share("sync.max_batch", config.sync.max_batch, storage.max_memory, 4);
-        if !(64 << 10..=1 << 20).contains(&storage.max_segment_bytes) {
-            let asked = format_size(storage.max_segment_bytes);
+        let segment = storage.max_segment_bytes.unwrap_or(1 << 20);
+        if !(64 << 10..=1 << 20).contains(&segment) {
+            let asked = format_size(segment);
             self.wrong("storage.max_segment_bytes", format!("{asked} is out of range; it must be from 64KiB to 1MiB"));
         }
         if storage.segment_age.is_zero() {

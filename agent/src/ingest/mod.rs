@@ -3,7 +3,11 @@
 pub mod body;
 pub mod decode;
 pub mod host;
+pub mod intake;
+pub mod mqtt;
 pub mod route;
+pub mod subscriber;
+pub mod upload;
 
 use crate::records::Records;
 

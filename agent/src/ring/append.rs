@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::budget::Exhausted;
 use super::config::{EvictionPolicy, Now};
 use super::schema::{NoColumn, column_bytes};
-use super::state::{NoLog, State};
+use super::state::{NoLog, REJECTED, REJECTED_COLUMNS, State};
 use crate::records::{RecordRef, Records, Value};
 use pyralog_segment::ColumnType;
 
@@ -131,7 +131,9 @@ impl State {
 
     /// Adds a column to a log and its open segment; `None` when the log has as many as it may, or memory is short.
     pub(super) fn add_column(&mut self, at: usize, name: &str, name_bytes: usize, ty: ColumnType) -> Option<u32> {
-        if self.logs[at].schema.columns().len() >= self.config.max_columns {
+        let log = &self.logs[at];
+        let most = if &*log.name == REJECTED { REJECTED_COLUMNS } else { self.config.max_columns };
+        if log.schema.columns().len() >= most {
             return None;
         }
         let fixed = column_bytes(name_bytes) as u64;

@@ -172,7 +172,7 @@ impl Reader {
 
     /// Loads the segment that holds the next record, or the next one behind a gap; false at the end.
     fn load(&mut self) -> Result<bool, ReadError> {
-        loop {
+        while self.next < self.end {
             let found = self.ring.shared.state.lock().look(self);
             match found {
                 Found::Nothing => return Ok(false),
@@ -195,6 +195,7 @@ impl Reader {
                 }
             }
         }
+        Ok(false)
     }
 
     fn enter(&mut self, base: u64, at: usize, end: usize, batch: RecordBatch, schema: &Arc<Schema>, keep: Keep) {

@@ -8,6 +8,7 @@ use hashbrown::HashTable;
 use pyralog_segment::{Column, ColumnType, MAX_COLUMN_NAME, RESERVED_NAMES, Schema};
 
 use super::budget::{Budget, Reservation};
+use super::column::ColumnBuilder;
 
 /// The columns of a log, and where a value of some name and type goes.
 ///
@@ -168,9 +169,11 @@ impl LogSchema {
 /// What an Arrow field and our column cost in a published schema.
 const FIELD_BYTES: usize = 240;
 
-/// Bytes to charge a log for a column of `name_bytes`: its description, two aliases, the builder's own size.
+/// Bytes to charge a log for a column of `name_bytes`: its description, two aliases, the builder's own size,
+/// each in a list that may be half empty.
 pub(super) fn column_bytes(name_bytes: usize) -> usize {
-    384 + name_bytes * 3
+    let alias = size_of::<Alias>() + 2 * size_of::<u32>();
+    2 * (size_of::<Column>() + alias + size_of::<ColumnBuilder>()) + 16 + name_bytes * 3
 }
 
 #[cfg(test)]

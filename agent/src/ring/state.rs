@@ -72,11 +72,14 @@ pub(super) enum NoLog {
 /// Name of the log that keeps what could not be taken.
 pub(super) const REJECTED: &str = "_rejected";
 
+/// Its own columns, and some for records that a user sends to a log of that name.
+pub(super) const REJECTED_COLUMNS: usize = 8;
+
 /// Longest name of a log, in bytes.
 const MAX_LOG_NAME: usize = 255;
 
-/// What a log costs without its columns.
-const LOG_BYTES: u64 = 1024;
+/// What a log costs without its columns; twice, since the list of logs doubles as it grows.
+const LOG_BYTES: u64 = 2 * size_of::<Log>() as u64 + 64;
 
 impl State {
     pub(super) fn new(config: RingConfig, budget: Arc<Budget>) -> Self {

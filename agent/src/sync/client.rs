@@ -87,8 +87,9 @@ impl HubClient {
     /// The token as it stands in its file now, so that a changed one is taken without a restart.
     fn token(&self) -> Result<Option<String>, Failure> {
         let Some(path) = &self.token_file else { return Ok(None) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::Transport(format!("the token file {} cannot be read: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::Transport(format!("the token file {} cannot be read: {error}", path.display()))
+        })?;
         Ok(Some(text.trim().to_owned()))
     }
 

@@ -123,7 +123,7 @@ impl Driver {
                 self.exchange = None;
                 self.held = None;
                 match answer {
-                    Ok(reply) => self.sender.handle_reply(now, &reply, &RingSource(&self.ring)),
+                    Ok(reply) => self.sender.handle_reply(now, &reply, &RingSource::new(&self.ring)),
                     Err(failure) => self.sender.handle_failure(now, failure),
                 }
                 self.tell();
@@ -146,7 +146,7 @@ impl Driver {
                     Err(_) => return Next::Wait(NO_ROOM_WAIT),
                 }
             }
-            let action = self.sender.poll(now, &RingSource(&self.ring));
+            let action = self.sender.poll(now, &RingSource::new(&self.ring));
             self.publish();
             match action {
                 Action::Seal => self.seal().await,
@@ -172,7 +172,7 @@ impl Driver {
     }
 
     /// Seals the open segments and waits until they are packed.
-    async fn seal(&self) {
+    async fn seal(&mut self) {
         self.ring.seal_all(self.clock.now());
         let ring = self.ring.clone();
         // A panic in there is a fault of ours; the round then ships what is packed.

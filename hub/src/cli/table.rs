@@ -88,7 +88,7 @@ mod tests {
         table.row(["température".into(), grouped(1_234_567)]);
         table.row(["x\x1b[2J".into(), grouped(999)]);
         assert_eq!(table.line(&table.rows[0]), "température  1,234,567");
-        assert_eq!(table.line(&table.rows[1]), "x\u{fffd}[2J             999");
+        assert_eq!(table.line(&table.rows[1]), "x\u{fffd}[2J              999");
         assert_eq!(grouped(0), "0");
         assert_eq!(moment(1_000_000_000), "1970-01-01T00:00:01Z");
     }

@@ -5,6 +5,7 @@
 //! what is damaged, and names it in the trailer `x-pyralog-damaged`. Both are logged and counted.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
@@ -31,6 +32,9 @@ pub(super) const DAMAGED: HeaderName = HeaderName::from_static("x-pyralog-damage
 
 /// Values written into one chunk, so that chunks stay at a few MiB however wide the log is.
 const CELLS_PER_CHUNK: usize = 1 << 18;
+
+/// How long a stream that breaks off waits for what came before to be sent.
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// Damaged entries named in the trailer; all are counted.
 const MAX_NAMED: usize = 64;
@@ -81,7 +85,11 @@ pub(super) async fn records(
         match out.next().await {
             Ok(Some(frame)) => Some((Ok(frame), Some(out))),
             Ok(None) => None,
-            Err(broken) => Some((Err(std::io::Error::other(broken.to_string())), None)),
+            Err(broken) => {
+                // An error makes the server drop what it has not sent yet; what was sound should arrive.
+                tokio::time::sleep(FLUSH).await;
+                Some((Err(std::io::Error::other(broken.to_string())), None))
+            }
         }
     });
     let frames = stream::iter(first.map(Ok)).chain(rest);

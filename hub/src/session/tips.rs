@@ -15,13 +15,16 @@ const CAPACITY: usize = 32_768;
 /// Registers kept at most; each may hold thousands of names.
 const REGISTERS: usize = 128;
 
+/// The records of a register, in order.
+type Register = Vec<Vec<u8>>;
+
 /// The memories.
 #[derive(Default)]
 pub(super) struct Tips {
     tips: Mutex<Recent<ChainKey, Box<[u8]>, CAPACITY>>,
     epochs: Mutex<Recent<Box<str>, u32, CAPACITY>>,
     noted: Mutex<Recent<NotedKey, (), CAPACITY>>,
-    registers: Mutex<Recent<Box<str>, (u32, Vec<Vec<u8>>), REGISTERS>>,
+    registers: Mutex<Recent<Box<str>, (u32, Register), REGISTERS>>,
 }
 
 impl Tips {
@@ -60,12 +63,12 @@ impl Tips {
     }
 
     /// What was read of an epoch's register, from its first record on.
-    pub(super) fn register(&self, agent: &str, epoch: u32) -> Vec<Vec<u8>> {
+    pub(super) fn register(&self, agent: &str, epoch: u32) -> Register {
         let mut registers = open(&self.registers);
         registers.get(agent).filter(|(of, _)| *of == epoch).map(|(_, records)| records.clone()).unwrap_or_default()
     }
 
-    pub(super) fn set_register(&self, agent: &str, epoch: u32, records: Vec<Vec<u8>>) {
+    pub(super) fn set_register(&self, agent: &str, epoch: u32, records: Register) {
         open(&self.registers).put(agent.into(), (epoch, records));
     }
 

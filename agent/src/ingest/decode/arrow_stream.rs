@@ -10,7 +10,7 @@ use arrow_buffer::Buffer;
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{MessageHeader, root_as_message};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
 use bytes::Bytes;
 
 mod check;
@@ -123,7 +123,11 @@ impl ArrowStream {
                 MessageHeader::DictionaryBatch => {
                     let batch = message.header_as_dictionary_batch().ok_or_else(|| self.invalid("no dictionary"))?;
                     let data = batch.data().ok_or_else(|| self.invalid("a dictionary without values"))?;
-                    let mut bytes = check::batch(&data, &body).map_err(|detail| self.invalid(detail))?;
+                    let (schema, _) =
+                        self.schema.as_ref().ok_or_else(|| self.invalid("a dictionary before the schema"))?;
+                    let values = dictionary_values(schema, batch.id());
+                    let mut bytes =
+                        check::batch(&data, &body, values.into_iter()).map_err(|detail| self.invalid(detail))?;
                     if batch.isDelta() {
                         self.deltas += 1;
                         if self.deltas > MAX_DELTAS {
@@ -134,20 +138,19 @@ impl ArrowStream {
                         bytes = bytes.saturating_add(before as u64);
                     }
                     self.ask(room, Need::Dictionary(bytes), bytes)?;
-                    let (schema, _) =
-                        self.schema.as_ref().ok_or_else(|| self.invalid("a dictionary before the schema"))?;
                     read_dictionary(&body, batch, schema, &mut self.dictionaries, &version)
                         .map_err(|error| self.refused(&error))?;
                 }
                 MessageHeader::RecordBatch => {
                     let batch = message.header_as_record_batch().ok_or_else(|| self.invalid("no records in it"))?;
-                    let bytes = check::batch(&batch, &body).map_err(|detail| self.invalid(detail))?;
+                    let (schema, plan) =
+                        self.schema.as_ref().ok_or_else(|| self.invalid("records before the schema"))?;
+                    let types = schema.fields().iter().map(|field| field.data_type());
+                    let bytes = check::batch(&batch, &body, types).map_err(|detail| self.invalid(detail))?;
                     // Decoded once as it came, and once more in our types, none of which is over 16 bytes a value.
                     let cells = batch.nodes().map_or(0, |nodes| nodes.len() as u64 + 1) * batch.length() as u64;
                     let bytes = bytes.saturating_mul(2).saturating_add(cells * 16);
                     self.ask(room, Need::Batch(bytes), bytes)?;
-                    let (schema, plan) =
-                        self.schema.as_ref().ok_or_else(|| self.invalid("records before the schema"))?;
                     let schema = SchemaRef::clone(schema);
                     let decoded: RecordBatch =
                         read_record_batch(&body, batch, schema, &self.dictionaries, None, &version)
@@ -225,6 +228,17 @@ impl ArrowStream {
 
     fn refused(&self, error: &ArrowError) -> StreamError {
         self.invalid(error)
+    }
+}
+
+/// The type of the values of a dictionary; without one arrow-ipc refuses the message.
+fn dictionary_values(schema: &SchemaRef, id: i64) -> Option<&DataType> {
+    // Arrow would rather have dictionaries numbered by its writers; a reader still needs the number.
+    #[expect(deprecated)]
+    let field = schema.fields().iter().find(|field| field.dict_id() == Some(id))?;
+    match field.data_type() {
+        DataType::Dictionary(_, values) => Some(values),
+        _ => None,
     }
 }
 

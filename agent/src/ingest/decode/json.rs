@@ -11,6 +11,12 @@ use super::time::{Precision, TimeUnit};
 use super::{DecodeError, MAX_NAME, Scratch, Target};
 use crate::records::{Records, Value};
 
+/// How much larger than its text a message may become: a long key before a nested object counts once per member.
+pub const MAX_GROWTH: usize = 16;
+
+/// What a value costs besides its name and text.
+const CELL: usize = 24;
+
 /// The deepest nesting of objects and arrays inside one record.
 pub const MAX_DEPTH: u32 = 32;
 
@@ -49,7 +55,33 @@ pub fn decode(
     records: &mut Records,
     scratch: &mut Scratch,
 ) -> Result<(), DecodeError> {
-    run(payload, options, target, records, scratch, |context, json| json.deserialize_any(Document(context)))
+    run(payload, options, target, records, scratch, |context, json| json.deserialize_any(Document(context, None)))
+}
+
+/// Decodes as [`decode`] does, for bodies of many records: after each record `flush` may take those that `records` holds,
+/// and says whether to go on. Each record may take `limit` bytes. On an error the records flushed so far are good, and so
+/// are those that `records` still holds.
+pub fn decode_each(
+    payload: &[u8],
+    options: &JsonOptions,
+    target: Target<'_>,
+    records: &mut Records,
+    scratch: &mut Scratch,
+    limit: usize,
+    flush: &mut dyn FnMut(&mut Records) -> bool,
+) -> Result<(), DecodeError> {
+    let each = Each { limit, flush };
+    let decoded = run(payload, options, target, records, scratch, |context, json| {
+        json.deserialize_any(Document(context, Some(each)))
+    });
+    records.abandon();
+    decoded
+}
+
+/// What happens after each record of a long body.
+struct Each<'f> {
+    limit: usize,
+    flush: &'f mut dyn FnMut(&mut Records) -> bool,
 }
 
 /// Decodes exactly one object, as a line of NDJSON is; on an error it leaves at most an open record behind.
@@ -80,7 +112,8 @@ fn run<'de>(
     read: impl FnOnce(&mut Context<'_>, &mut Json<'de>) -> serde_json::Result<()>,
 ) -> Result<(), DecodeError> {
     scratch.name.clear();
-    let mut context = Context { options, target, records, scratch, time: None };
+    let room = payload.len().saturating_mul(MAX_GROWTH).saturating_add(4_096);
+    let mut context = Context { options, target, records, scratch, time: None, room };
     let mut json = serde_json::Deserializer::from_slice(payload);
     read(&mut context, &mut json).and_then(|()| json.end()).map_err(|error| located(&error))
 }
@@ -101,6 +134,8 @@ struct Context<'a> {
     /// `scratch.name` is the flattened key of the value at hand.
     scratch: &'a mut Scratch,
     time: Option<i64>,
+    /// Bytes that the records may still take.
+    room: usize,
 }
 
 impl Context<'_> {
@@ -109,7 +144,7 @@ impl Context<'_> {
     }
 
     fn is_tag(&self) -> bool {
-        self.options.tags.iter().any(|tag| *tag == self.scratch.name)
+        self.options.tags.contains(&self.scratch.name)
     }
 
     fn push<E: serde::de::Error>(&mut self, value: Value<'_>) -> Result<(), E> {
@@ -123,6 +158,13 @@ impl Context<'_> {
                 name.len()
             )));
         }
+        let text = match value {
+            Value::Tag(text) | Value::Utf8(text) => text.len(),
+            _ => 0,
+        };
+        self.room = self.room.checked_sub(name.len() + text + CELL).ok_or_else(|| {
+            E::custom("flattened it takes too much memory: use shorter keys, or send several smaller records")
+        })?;
         self.records.push(name, value);
         Ok(())
     }
@@ -165,9 +207,9 @@ impl Context<'_> {
 }
 
 /// The whole message.
-struct Document<'c, 'a>(&'c mut Context<'a>);
+struct Document<'c, 'a, 'f>(&'c mut Context<'a>, Option<Each<'f>>);
 
-impl<'de> Visitor<'de> for Document<'_, '_> {
+impl<'de> Visitor<'de> for Document<'_, '_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,12 +217,28 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        if let Some(each) = &self.1 {
+            self.0.room = self.0.room.min(each.limit);
+        }
         Record { context: self.0, finish: true }.visit_map(map)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Record { context: self.0, finish: true })?.is_some() {}
-        Ok(())
+        let Self(context, mut each) = self;
+        let whole = context.room;
+        loop {
+            if let Some(each) = &each {
+                context.room = whole.min(each.limit);
+            }
+            if seq.next_element_seed(Record { context: &mut *context, finish: true })?.is_none() {
+                return Ok(());
+            }
+            if let Some(each) = &mut each
+                && !(each.flush)(context.records)
+            {
+                return Err(A::Error::custom("stopped here"));
+            }
+        }
     }
 }
 

@@ -16,7 +16,12 @@ pub struct Ndjson {
 impl Ndjson {
     /// A decoder for lines of at most [`MAX_LINE`] bytes.
     pub fn new(options: JsonOptions) -> Self {
-        Self { lines: Lines::new(MAX_LINE, false), options, scratch: Scratch::default() }
+        Self::with_max_line(options, MAX_LINE)
+    }
+
+    /// The same with another limit on the length of a line.
+    pub fn with_max_line(options: JsonOptions, max_line: usize) -> Self {
+        Self { lines: Lines::new(max_line, false), options, scratch: Scratch::default() }
     }
 
     /// Decodes the lines that `chunk` completes.

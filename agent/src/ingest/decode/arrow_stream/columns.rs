@@ -98,9 +98,7 @@ fn time_ns(array: &ArrayRef) -> Result<PrimitiveArray<Int64Type>, String> {
     match array.data_type() {
         DataType::Int64 => Ok(array.as_primitive::<Int64Type>().clone()),
         DataType::UInt64 => {
-            let times =
-                array.as_primitive::<UInt64Type>().try_unary(|time| i64::try_from(time).map_err(|_| range(time)));
-            times
+            array.as_primitive::<UInt64Type>().try_unary(|time| i64::try_from(time).map_err(|_| range(time)))
         }
         DataType::Null => Ok(PrimitiveArray::new_null(array.len())),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => scale::<TimestampNanosecondType>(array, 1),

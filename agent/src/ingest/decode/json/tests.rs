@@ -101,3 +101,35 @@ fn depth_and_names_are_bounded() {
     assert!(plain(&"[".repeat(100_000)).is_err());
     assert!(plain(&format!("{{\"{}\":1}}", "k".repeat(256))).unwrap_err().message.contains("limit"));
 }
+
+#[test]
+fn a_long_key_over_many_members_cannot_multiply_the_memory() {
+    let members: Vec<_> = (0..2_000).map(|n| format!("\"{n}\":1")).collect();
+    let text = format!("{{\"{}\":{{{}}}}}", "k".repeat(250), members.join(","));
+    assert!(plain(&text).unwrap_err().message.contains("memory"));
+    assert!(plain(&format!("{{\"vibration\":[{}1]}}", "1,".repeat(2_000))).is_err());
+    assert!(plain(&format!("{{\"vibration\":[{}1]}}", "0.25,".repeat(2_000))).is_ok());
+}
+
+#[test]
+fn the_records_before_a_fault_are_flushed() {
+    let mut records = Records::new();
+    let mut flushed = 0;
+    let mut flush = |records: &mut Records| {
+        flushed += records.len();
+        records.clear();
+        true
+    };
+    let text = br#"[{"a":1},{"a":2},{"a":}]"#;
+    let error = decode_each(
+        text,
+        &JsonOptions::default(),
+        Target::default(),
+        &mut records,
+        &mut Scratch::default(),
+        1_000,
+        &mut flush,
+    );
+    assert_eq!(error.map_err(|e| e.column), Err(23));
+    assert_eq!((flushed, records.len()), (2, 0));
+}

@@ -1,0 +1,7 @@
+//! The protocol, tested without sockets: bytes in, bytes out, time as told.
+
+mod bytes;
+mod control;
+mod publish;
+mod sessions;
+mod support;
