@@ -123,6 +123,14 @@ pub enum AccountError {
         /// The nearest there is.
         nearest: Option<String>,
     },
+    /// A log has had too many columns over its epochs to show them side by side.
+    #[error("log {log:?} had more than {limit} columns over its epochs; read one epoch at a time (`epoch=`)")]
+    TooWide {
+        /// The log.
+        log: String,
+        /// The limit.
+        limit: usize,
+    },
     /// A stored object cannot be read.
     #[error("{name} is damaged: {reason}")]
     Damaged {
@@ -202,7 +210,8 @@ pub async fn unknown_log(store: &dyn Store, agent: &str, log: &str) -> AccountEr
 }
 
 async fn summary(store: &dyn Store, agent: &str) -> Result<Option<AgentSummary>, AccountError> {
-    let Some((epoch, record)) = store.last_epoch(agent, 0).await? else { return Ok(None) };
+    let Some(epoch) = store.epochs(agent).await?.last().copied() else { return Ok(None) };
+    let record = store.epoch(agent, epoch).await?.unwrap_or_default();
     let record = epoch_record(agent, epoch, &record)?;
     let log_count = store.logs(agent, None, MAX_PAGE).await?.len();
     Ok(Some(AgentSummary {
@@ -229,10 +238,10 @@ async fn epoch_account(
 ) -> Result<EpochAccount, AccountError> {
     let record = store.epoch(chain.agent, chain.epoch).await?.unwrap_or_default();
     let record = epoch_record(chain.agent, chain.epoch, &record)?;
-    let last = store.last_entry(chain).await?;
-    let (tip, received_at) = match &last {
-        Some((base, bytes)) => {
-            let entry = decode(store, chain, *base, bytes)?;
+    let (tip, received_at) = match store.base_at(chain, u64::MAX).await? {
+        Some(base) => {
+            let bytes = read(store, chain, base).await?;
+            let entry = decode(store, chain, base, &bytes)?;
             (entry.tip, Some(entry.received_at))
         }
         None => (Tip::default(), None),
@@ -310,7 +319,7 @@ impl ReceiptSearch<'_> {
             self.omitted += 1;
             return Ok(());
         }
-        let bytes = self.read(base).await?;
+        let bytes = read(self.store, self.chain, base).await?;
         let entry = decode(self.store, self.chain, base, &bytes)?;
         let content = entry.content().map_err(|error| damaged(self.store.entry_name(self.chain, base), &error))?;
         if let Content::Receipt(receipt) = content {
@@ -327,17 +336,14 @@ impl ReceiptSearch<'_> {
     }
 
     async fn lost_after(&self, base: u64) -> Result<u64, AccountError> {
-        let bytes = self.read(base).await?;
+        let bytes = read(self.store, self.chain, base).await?;
         Ok(decode(self.store, self.chain, base, &bytes)?.tip.cursor.lost())
     }
+}
 
-    async fn read(&self, base: u64) -> Result<Bytes, AccountError> {
-        let entry = self.store.entry(self.chain, base).await?;
-        entry.ok_or_else(|| AccountError::Damaged {
-            name: self.store.entry_name(self.chain, base),
-            reason: "it vanished".into(),
-        })
-    }
+async fn read(store: &dyn Store, chain: Chain<'_>, base: u64) -> Result<Bytes, AccountError> {
+    let entry = store.entry(chain, base).await?;
+    entry.ok_or_else(|| AccountError::Damaged { name: store.entry_name(chain, base), reason: "it vanished".into() })
 }
 
 fn decode<'a>(store: &dyn Store, chain: Chain<'_>, base: u64, bytes: &'a [u8]) -> Result<Entry<'a>, AccountError> {

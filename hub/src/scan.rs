@@ -17,10 +17,13 @@ use pyralog_sync_protocol::entry::{Content, Entry, Tip};
 use pyralog_sync_protocol::frame::SegmentMeta;
 
 use crate::account::{AccountError, unknown_log};
-use crate::store::{Chain, SharedStore, StoreError};
+use crate::store::{Chain, SharedStore, Store, StoreError};
 
 /// Names of entries fetched at once.
 const PAGE: usize = 4_096;
+
+/// Most columns of one answer. One segment has at most 512; a log may have had others in each epoch.
+const MAX_UNION: usize = 4_096;
 
 /// Which records of a log are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,16 +104,7 @@ impl Scan {
             return Err(unknown_log(&*store, agent, log).await);
         }
         epochs.retain(|epoch| selection.epoch.is_none_or(|only| *epoch == only));
-        let mut schemas = HashMap::new();
-        for fingerprint in store.noted_schemas(agent, log).await? {
-            if let Some(bytes) = store.schema(agent, fingerprint).await?
-                && let Ok(schema) = Schema::from_bytes(&bytes)
-                && schema.fingerprint() == fingerprint
-            {
-                schemas.insert(fingerprint, schema);
-            }
-        }
-        let union = union(&schemas);
+        let (schemas, union) = schemas(&*store, agent, log, &epochs).await?;
         Ok(Self {
             store,
             agent: agent.into(),
@@ -273,9 +267,38 @@ async fn unpack(body: Bytes, meta: SegmentMeta, schema: Schema) -> Result<Record
     }
 }
 
-/// The union in an order that does not depend on the store: schemas only widen, so narrow ones came first.
-fn union(schemas: &HashMap<[u8; 8], Schema>) -> Schema {
-    let mut ordered: Vec<_> = schemas.iter().collect();
-    ordered.sort_by_key(|(fingerprint, schema)| (schema.columns().len(), **fingerprint));
-    ordered.into_iter().fold(Schema::empty(), |union, (_, schema)| union.union(schema))
+/// The schemas of some epochs of a log, and one that covers them all.
+async fn schemas(
+    store: &dyn Store,
+    agent: &str,
+    log: &str,
+    epochs: &VecDeque<u32>,
+) -> Result<(HashMap<[u8; 8], Schema>, Schema), AccountError> {
+    let (mut known, mut union) = (HashMap::new(), Schema::empty());
+    for epoch in epochs {
+        let mut newer = Vec::new();
+        for fingerprint in store.noted_schemas(Chain { agent, epoch: *epoch, log }).await? {
+            if known.contains_key(&fingerprint) {
+                continue;
+            }
+            // What is missing here is reported where a segment needs it.
+            if let Some(bytes) = store.schema(agent, fingerprint).await?
+                && let Ok(schema) = Schema::from_bytes(&bytes)
+                && schema.fingerprint() == fingerprint
+            {
+                newer.push((schema.columns().len(), fingerprint, schema.clone()));
+                known.insert(fingerprint, schema);
+            }
+        }
+        // Within an epoch schemas only widen, so the narrow ones came first.
+        newer.sort_by_key(|(columns, fingerprint, _)| (*columns, *fingerprint));
+        for (_, _, schema) in newer {
+            union = union.union(&schema);
+            let columns = union.columns().len();
+            if columns > MAX_UNION {
+                return Err(AccountError::TooWide { log: log.into(), limit: MAX_UNION });
+            }
+        }
+    }
+    Ok((known, union))
 }

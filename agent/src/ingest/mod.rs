@@ -1,4 +1,4 @@
-//! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`](crate::records::Records)) and a thin server.
+//! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`]) and a thin server.
 
 pub mod body;
 pub mod decode;

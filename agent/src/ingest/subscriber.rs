@@ -1,7 +1,7 @@
 //! The MQTT subscriber: takes topics from a broker that is already there, and acknowledges a message after the ring has it.
 //!
 //! MQTT 3.1.1 with a persistent session: while the agent or the network is away, the broker keeps what it may, and what
-//! was not acknowledged comes again. One task per broker; it gathers events, and [`Subscriber::apply`] decides.
+//! was not acknowledged comes again. One task per broker; it gathers events, and a plain function decides.
 
 use std::sync::Arc;
 use std::time::Duration;

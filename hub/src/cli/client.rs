@@ -54,7 +54,7 @@ pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
         return print_json(&account);
     }
     let heads = [
-        (if args.log.is_some() { "" } else { "LOG" }, Align::Left),
+        ("LOG", Align::Left),
         ("EPOCH", Align::Right),
         ("COMMITTED", Align::Right),
         ("RECEIPTED", Align::Right),
@@ -64,11 +64,13 @@ pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
         ("LAST COMMIT", Align::Left),
         ("STATE", Align::Left),
     ];
-    let mut table = Table::new(&heads);
+    // Of one log, each row is an epoch, and its name would be the same in all.
+    let skipped = usize::from(args.log.is_some());
+    let mut table = Table::new(&heads[skipped..]);
     for (name, epoch) in rows_of(&account) {
         let receipted = epoch["receipted"].as_object().map(|by| by.values().filter_map(Value::as_u64).sum());
         let closed = epoch["closed"].as_bool().unwrap_or_default();
-        table.row([
+        let cells = [
             name,
             count(&epoch["epoch"]),
             count(&epoch["committed"]),
@@ -78,7 +80,8 @@ pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
             count(&epoch["lag"]),
             epoch["received_at"].as_i64().map(moment).unwrap_or_else(|| "never".into()),
             if closed { "ended".into() } else { "open".into() },
-        ]);
+        ];
+        table.row(cells.into_iter().skip(skipped));
     }
     table.print();
     print_receipts(&account);
@@ -96,7 +99,6 @@ fn rows_of(account: &Value) -> Vec<(String, &Value)> {
 
 fn print_receipts(account: &Value) {
     let heads = [
-        ("", Align::Left),
         ("EPOCH", Align::Right),
         ("FROM", Align::Right),
         ("TO", Align::Right),
@@ -113,7 +115,6 @@ fn print_receipts(account: &Value) {
             let (from, to) = (receipt["from"].as_u64().unwrap_or_default(), receipt["to"].as_u64().unwrap_or_default());
             let when = |value: &Value| value.as_i64().map(moment).unwrap_or_else(|| "unknown".into());
             table.row([
-                String::new(),
                 count(&epoch["epoch"]),
                 grouped(from),
                 grouped(to),

@@ -20,7 +20,7 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
         StartError::Tokens(_) => CliError::configuration(error),
         _ => CliError::failed(error),
     })?;
-    tracing::info!(store = running.store(), "entries are kept in {}", running.store());
+    tracing::info!("entries are kept in {}", running.store());
     match &config.tokens {
         Some(file) => tracing::info!(file = %file.display(), "agents and readers need tokens"),
         None if config.allow_anonymous => tracing::warn!("everybody who can reach this hub may write and read"),

@@ -65,7 +65,7 @@ impl Default for Config {
             allow_anonymous: false,
             shutdown_grace: Duration::from_secs(10),
             limits: Limits {
-                max_batch: 4 << 20,
+                max_batch: 8 << 20,
                 max_in_flight: 32,
                 max_reads: 16,
                 max_connections: 1024,

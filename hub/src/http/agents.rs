@@ -1,13 +1,13 @@
 //! The fleet, one agent, one log's account.
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use super::App;
 use super::query::Parameters;
-use super::reply::{self, Failure};
+use super::reply::{self, Failure, Names};
 use crate::account;
 use crate::auth::tokens::Scope;
 
@@ -23,7 +23,7 @@ pub(super) async fn list(State(app): State<App>, headers: HeaderMap, query: RawQ
 
 pub(super) async fn agent(
     State(app): State<App>,
-    Path(agent): Path<String>,
+    Names(agent): Names<String>,
     headers: HeaderMap,
     query: RawQuery,
 ) -> Result<Response, Failure> {
@@ -35,7 +35,7 @@ pub(super) async fn agent(
 
 pub(super) async fn log(
     State(app): State<App>,
-    Path((agent, log)): Path<(String, String)>,
+    Names((agent, log)): Names<(String, String)>,
     headers: HeaderMap,
     query: RawQuery,
 ) -> Result<Response, Failure> {

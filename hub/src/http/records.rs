@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -22,7 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
 use super::query::{Parameters, bad, time};
-use super::reply::Failure;
+use super::reply::{Failure, Names};
 use crate::auth::tokens::Scope;
 use crate::scan::{Damage, Found, Scan, Segment, Selection};
 use crate::store::StoreError;
@@ -43,7 +43,7 @@ const PARAMETERS: &[&str] = &["epoch", "from_offset", "from", "to", "limit", "fo
 
 pub(super) async fn records(
     State(app): State<App>,
-    Path((agent, log)): Path<(String, String)>,
+    Names((agent, log)): Names<(String, String)>,
     headers: HeaderMap,
     query: RawQuery,
 ) -> Result<Response, Failure> {

@@ -1,15 +1,30 @@
 //! Answers that are no records: JSON, and errors in JSON that say what to do.
 
 use axum::body::Body;
+use axum::extract::{FromRequestParts, Path};
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::account::AccountError;
 use crate::auth::Denied;
 use crate::store::StoreError;
+
+/// The names in a request's path.
+pub(super) struct Names<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Names<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let names = Path::from_request_parts(parts, state).await;
+        names.map(|Path(names)| Self(names)).map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error.body_text()))
+    }
+}
 
 /// A request that failed, for its client.
 #[derive(Debug)]
@@ -85,6 +100,7 @@ impl From<AccountError> for Failure {
             AccountError::Store(error) => error.into(),
             AccountError::UnknownAgent { agent, nearest } => Self::unknown("agent", &agent, nearest),
             AccountError::UnknownLog { log, nearest, .. } => Self::unknown("log", &log, nearest),
+            wide @ AccountError::TooWide { .. } => Self::new(StatusCode::BAD_REQUEST, wide.to_string()),
             damaged @ AccountError::Damaged { .. } => {
                 let text = format!("{damaged}; run `pyralog-hub verify` on the store");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)

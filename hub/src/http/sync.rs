@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
@@ -13,7 +13,7 @@ use pyralog_sync_protocol::AgentId;
 use pyralog_sync_protocol::frame::{Refusal, RefusalKind, Reply};
 
 use super::App;
-use super::reply::Failure;
+use super::reply::{Failure, Names};
 use crate::auth::tokens::Scope;
 use crate::clock::unix_nanos;
 use crate::session::Outcome;
@@ -30,11 +30,11 @@ enum Message {
     Batch,
 }
 
-pub(super) async fn hello(state: State<App>, path: Path<String>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn hello(state: State<App>, path: Names<String>, headers: HeaderMap, body: Body) -> Response {
     take(Message::Hello, state.0, path.0, headers, body).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-pub(super) async fn batch(state: State<App>, path: Path<String>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn batch(state: State<App>, path: Names<String>, headers: HeaderMap, body: Body) -> Response {
     take(Message::Batch, state.0, path.0, headers, body).await.unwrap_or_else(IntoResponse::into_response)
 }
 

@@ -6,6 +6,7 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::DefaultHashBuilder;
@@ -23,6 +24,10 @@ use tips::Tips;
 
 /// Locks shared by all agents; two agents on one lock wait for each other now and then, which costs time alone.
 const LOCKS: usize = 1024;
+
+/// How long a request waits for an earlier one of its agent: long enough for the store, and short enough that one agent
+/// cannot hold all places in work.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// Steps that one request may take: above what the largest batch needs (8,192 frames, each retried a few times).
 const MAX_STEPS: usize = 100_000;
@@ -80,7 +85,7 @@ impl Sessions {
 
     /// Takes a hello; `now` in Unix nanoseconds.
     pub async fn hello(&self, agent: &AgentId, body: &[u8], now: i64) -> Outcome {
-        let _one_at_a_time = self.lock(agent).await;
+        let Some(_one_at_a_time) = self.lock(agent).await else { return self.occupied() };
         let mut receiver = HelloReceiver::new(body, self.inner.terms, now);
         // A hello is rare and decides what an agent believes lost: it always reads the store itself.
         let mut driver = Driver::new(&self.inner, agent, false);
@@ -98,7 +103,7 @@ impl Sessions {
 
     /// Takes a batch; `now` in Unix nanoseconds. An acknowledgement means that all of the batch is durable.
     pub async fn batch(&self, agent: &AgentId, body: &Bytes, now: i64) -> Outcome {
-        let _one_at_a_time = self.lock(agent).await;
+        let Some(_one_at_a_time) = self.lock(agent).await else { return self.occupied() };
         let mut driver = Driver::new(&self.inner, agent, true);
         let outcome = drive_batch(&mut driver, body, now).await;
         if !driver.used_cached_tip || matches!(outcome.reply, Reply::Batch(_)) || outcome.store_error.is_some() {
@@ -109,9 +114,17 @@ impl Sessions {
         drive_batch(&mut again, body, now).await
     }
 
-    async fn lock(&self, agent: &AgentId) -> MutexGuard<'_, ()> {
+    /// Waits until no other request of the agent is in work, within reason.
+    async fn lock(&self, agent: &AgentId) -> Option<MutexGuard<'_, ()>> {
         let slot = self.inner.hasher.hash_one(agent.as_str()) as usize % self.inner.locks.len().max(1);
-        self.inner.locks[slot].lock().await
+        tokio::time::timeout(LOCK_WAIT, self.inner.locks[slot].lock()).await.ok()
+    }
+
+    fn occupied(&self) -> Outcome {
+        let retry_after = self.inner.terms.retry_after;
+        let detail = "an earlier request of this agent is still in work";
+        let reply = Reply::Refusal(Refusal::new(RefusalKind::Busy { retry_after }, detail, Vec::new()));
+        Outcome { reply, done: Done::default(), store_error: None }
     }
 }
 
@@ -173,19 +186,37 @@ impl<'a> Driver<'a> {
             }
             Step::ReadRegister { epoch } => Answer::Register(self.register(epoch.0).await?),
             Step::PutRegister { epoch, position, record } => {
-                let record = Bytes::copy_from_slice(record);
-                Answer::Created(store.put_register(agent, epoch.0, *position, record).await? == Put::Created)
+                let bytes = Bytes::copy_from_slice(record);
+                let put = store.put_register(agent, epoch.0, *position, bytes).await?;
+                if put == Put::Created {
+                    self.inner.tips.append_register(agent, epoch.0, *position, record);
+                }
+                Answer::Created(put == Put::Created)
             }
             Step::ReadLast { epoch, log } => Answer::Record(self.last(*epoch, log).await?),
-            Step::HasSchema { fingerprint } => Answer::Exists(store.schema(agent, fingerprint.0).await?.is_some()),
+            Step::HasSchema { fingerprint } => Answer::Exists(self.has_schema(fingerprint.0).await?),
             Step::PutSchema { fingerprint, schema } => {
-                store.put_schema(agent, fingerprint.0, Bytes::copy_from_slice(schema)).await?;
+                if !self.has_schema(fingerprint.0).await? {
+                    store.put_schema(agent, fingerprint.0, Bytes::copy_from_slice(schema)).await?;
+                    self.inner.tips.set_stored(agent, fingerprint.0);
+                }
                 Answer::Done
             }
             Step::Commit { epoch, log, base, entry } => self.commit(*epoch, log, *base, entry).await?,
             // Both drive loops look for a reply before they take a step.
             Step::Reply(_) => Answer::Done,
         })
+    }
+
+    async fn has_schema(&self, fingerprint: [u8; 8]) -> Result<bool, StoreError> {
+        if self.inner.tips.is_stored(self.agent, fingerprint) {
+            return Ok(true);
+        }
+        let stored = self.inner.store.has_schema(self.agent, fingerprint).await?;
+        if stored {
+            self.inner.tips.set_stored(self.agent, fingerprint);
+        }
+        Ok(stored)
     }
 
     /// The register is only ever appended to, so what was read of it stays as it is.
@@ -221,10 +252,10 @@ impl<'a> Driver<'a> {
         let content = Entry::decode(entry).ok().and_then(|entry| entry.content().ok());
         if let Some(Content::Segment(segment)) = &content {
             let schema = segment.meta.schema.0;
-            if !self.inner.tips.is_noted(self.agent, chain.log, schema) {
+            if !self.inner.tips.is_noted(chain, schema) {
                 // Before the entry: a reader must find the columns of whatever it can see.
-                store.note_schema(self.agent, chain.log, schema).await?;
-                self.inner.tips.set_noted(self.agent, chain.log, schema);
+                store.note_schema(chain, schema).await?;
+                self.inner.tips.set_noted(chain, schema);
             }
         }
         if store.commit(chain, base, Bytes::copy_from_slice(entry)).await? == Put::Exists {

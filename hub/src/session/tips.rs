@@ -24,6 +24,7 @@ pub(super) struct Tips {
     tips: Mutex<Recent<ChainKey, Box<[u8]>, CAPACITY>>,
     epochs: Mutex<Recent<Box<str>, u32, CAPACITY>>,
     noted: Mutex<Recent<NotedKey, (), CAPACITY>>,
+    schemas: Mutex<Recent<SchemaKey, (), CAPACITY>>,
     registers: Mutex<Recent<Box<str>, (u32, Register), REGISTERS>>,
 }
 
@@ -50,6 +51,7 @@ impl Tips {
         *open(&self.tips) = Recent::default();
         *open(&self.epochs) = Recent::default();
         *open(&self.noted) = Recent::default();
+        *open(&self.schemas) = Recent::default();
         *open(&self.registers) = Recent::default();
     }
 
@@ -72,12 +74,32 @@ impl Tips {
         open(&self.registers).put(agent.into(), (epoch, records));
     }
 
-    pub(super) fn is_noted(&self, agent: &str, log: &str, schema: [u8; 8]) -> bool {
-        open(&self.noted).get(&(agent, log, schema)).is_some()
+    /// Adds the record that was created at `position`, if all before it are known.
+    pub(super) fn append_register(&self, agent: &str, epoch: u32, position: u32, record: &[u8]) {
+        let mut registers = open(&self.registers);
+        let known = registers.get_mut(agent).filter(|(of, _)| *of == epoch);
+        match known {
+            Some((_, records)) if records.len() == position as usize => records.push(record.to_vec()),
+            None if position == 0 => registers.put(agent.into(), (epoch, vec![record.to_vec()])),
+            _ => {}
+        }
     }
 
-    pub(super) fn set_noted(&self, agent: &str, log: &str, schema: [u8; 8]) {
-        open(&self.noted).put(NotedKey(agent.into(), log.into(), schema), ());
+    /// Whether the schema is known to be in the store.
+    pub(super) fn is_stored(&self, agent: &str, schema: [u8; 8]) -> bool {
+        open(&self.schemas).get(&(agent, schema)).is_some()
+    }
+
+    pub(super) fn set_stored(&self, agent: &str, schema: [u8; 8]) {
+        open(&self.schemas).put(SchemaKey(agent.into(), schema), ());
+    }
+
+    pub(super) fn is_noted(&self, chain: Chain<'_>, schema: [u8; 8]) -> bool {
+        open(&self.noted).get(&(chain, schema)).is_some()
+    }
+
+    pub(super) fn set_noted(&self, chain: Chain<'_>, schema: [u8; 8]) {
+        open(&self.noted).put(NotedKey(chain.into(), schema), ());
     }
 }
 
@@ -95,10 +117,14 @@ impl<K, V, const CAPACITY: usize> Default for Recent<K, V, CAPACITY> {
 
 impl<K: Eq + Hash, V, const CAPACITY: usize> Recent<K, V, CAPACITY> {
     fn get<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&V> {
+        self.get_mut(key).map(|value| &*value)
+    }
+
+    fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
         if let Some((key, value)) = self.old.remove_entry(key) {
             self.put(key, value);
         }
-        self.young.get(key)
+        self.young.get_mut(key)
     }
 
     fn put(&mut self, key: K, value: V) {
@@ -142,11 +168,20 @@ impl Equivalent<ChainKey> for Chain<'_> {
 }
 
 #[derive(PartialEq, Eq, Hash)]
-struct NotedKey(Box<str>, Box<str>, [u8; 8]);
+struct NotedKey(ChainKey, [u8; 8]);
 
-impl Equivalent<NotedKey> for (&str, &str, [u8; 8]) {
+impl Equivalent<NotedKey> for (Chain<'_>, [u8; 8]) {
     fn equivalent(&self, key: &NotedKey) -> bool {
-        self.0 == &*key.0 && self.1 == &*key.1 && self.2 == key.2
+        self.0.equivalent(&key.0) && self.1 == key.1
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct SchemaKey(Box<str>, [u8; 8]);
+
+impl Equivalent<SchemaKey> for (&str, [u8; 8]) {
+    fn equivalent(&self, key: &SchemaKey) -> bool {
+        self.0 == &*key.0 && self.1 == key.1
     }
 }
 
@@ -183,7 +218,7 @@ mod tests {
         assert_eq!(tips.tip(Chain { epoch: 2, ..chain }), None);
         tips.forget_tip(chain);
         assert_eq!(tips.tip(chain), None);
-        tips.set_noted("a", "x", [1; 8]);
-        assert!(tips.is_noted("a", "x", [1; 8]) && !tips.is_noted("a", "y", [1; 8]));
+        tips.set_noted(chain, [1; 8]);
+        assert!(tips.is_noted(chain, [1; 8]) && !tips.is_noted(Chain { log: "y", ..chain }, [1; 8]));
     }
 }

@@ -5,8 +5,9 @@
 
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use hashbrown::HashSet;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
@@ -27,25 +28,37 @@ pub fn open_directory(path: &FilePath) -> Result<ObjectsStore, StoreError> {
         sync_folder(parent).map_err(|error| fail(&error))?;
     }
     let address = format!("file://{}", root.display());
-    Ok(ObjectsStore::on_directory(Arc::new(objects), address, LocalRoot { root }))
+    Ok(ObjectsStore::on_directory(Arc::new(objects), address, LocalRoot { root, durable: Arc::default() }))
 }
+
+/// Folders remembered as durable; beyond, they are synced once more.
+const MAX_FOLDERS: usize = 65_536;
 
 /// What only a directory can or must do.
 #[derive(Debug)]
 pub(super) struct LocalRoot {
     root: PathBuf,
+    /// Folders whose own entry in the folder above was synced by this process. Folders are never removed.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl LocalRoot {
     /// Syncs every folder between `name` and the root. A killed process may have left a link or a folder unsynced; the
     /// contents of a visible file always were synced before.
     pub(super) async fn settle(&self, name: &Path) -> Result<(), StoreError> {
-        let (root, file) = (self.root.clone(), self.file(name));
+        let (root, file, durable) = (self.root.clone(), self.file(name), Arc::clone(&self.durable));
         let synced = blocking(move || {
-            let mut folder = file.as_path();
-            while let Some(parent) = folder.parent().filter(|parent| parent.starts_with(&root)) {
-                folder = parent;
+            let mut child = file.as_path();
+            while let Some(folder) = child.parent().filter(|folder| folder.starts_with(&root)) {
                 sync_folder(folder)?;
+                let mut durable = durable.lock().unwrap_or_else(PoisonError::into_inner);
+                if child != file && durable.len() < MAX_FOLDERS {
+                    durable.insert(child.to_path_buf());
+                }
+                if durable.contains(folder) {
+                    break;
+                }
+                child = folder;
             }
             Ok(())
         });

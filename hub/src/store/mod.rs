@@ -69,7 +69,9 @@ pub enum StoreError {
 }
 
 /// Durable storage of epochs, schemas and entries. All writes are create-if-absent; a returned `Created` or `Exists`
-/// means that the object survives a power cut.
+/// means that the object survives a power cut. So does what [`last_epoch`](Self::last_epoch),
+/// [`last_entry`](Self::last_entry), [`register`](Self::register) and [`has_schema`](Self::has_schema) find, since
+/// acknowledgements rest on it; the other reads are for readers, and promise (and cost) less.
 pub trait Store: Send + Sync + 'static {
     /// The store's address, for people.
     fn address(&self) -> String;
@@ -101,17 +103,20 @@ pub trait Store: Send + Sync + 'static {
     /// Stores heads under `order`, a number that grows as heads grow; older ones may be deleted afterwards.
     fn put_heads<'a>(&'a self, agent: &'a str, epoch: u32, order: u64, heads: Bytes) -> StoreFuture<'a, Put>;
 
+    /// Whether the schema with this fingerprint is stored.
+    fn has_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, bool>;
+
     /// The schema with this fingerprint.
     fn schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Option<Bytes>>;
 
     /// Stores a schema under its fingerprint.
     fn put_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8], schema: Bytes) -> StoreFuture<'a, Put>;
 
-    /// Notes that `log` uses the schema, so that readers find a log's columns without reading its entries.
-    fn note_schema<'a>(&'a self, agent: &'a str, log: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Put>;
+    /// Notes that a chain uses the schema, so that readers find its columns without reading its entries.
+    fn note_schema<'a>(&'a self, chain: Chain<'a>, fingerprint: [u8; 8]) -> StoreFuture<'a, Put>;
 
-    /// The schemas noted for `log`, ordered by fingerprint.
-    fn noted_schemas<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<[u8; 8]>>;
+    /// The schemas noted for a chain, ordered by fingerprint.
+    fn noted_schemas<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Vec<[u8; 8]>>;
 
     /// The last entry of a chain, with the offset at which it begins.
     fn last_entry<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Option<(u64, Bytes)>>;

@@ -6,8 +6,8 @@
 //! agents/{agent}/register/{epoch:010}/{position:010}  a log of the epoch, or the register's end
 //! agents/{agent}/heads/{epoch:010}/{order:020}        heads heard from the agent
 //! agents/{agent}/schemas/{fingerprint hex}            a schema
-//! agents/{agent}/noted/{log}/{fingerprint hex}        empty: the log uses the schema
 //! agents/{agent}/logs/{log}/{epoch:010}/{base:020}    an entry: a segment or a receipt
+//! agents/{agent}/logs/{log}/{epoch:010}/schemas/{fingerprint hex}   empty: the chain uses the schema
 //! ```
 //!
 //! Numbers have a fixed width, so names order as numbers do. Agents and logs are percent-encoded down to
@@ -69,14 +69,15 @@ pub(super) fn schema(agent: &str, fingerprint: [u8; 8]) -> Path {
     to_path(format!("agents/{}/schemas/{:016x}", encode(agent), u64::from_be_bytes(fingerprint)))
 }
 
-/// `agents/{agent}/noted/{log}`
-pub(super) fn noted_folder(agent: &str, log: &str) -> Path {
-    to_path(format!("agents/{}/noted/{}", encode(agent), encode(log)))
+/// `agents/{agent}/logs/{log}/{epoch}/schemas`
+pub(super) fn noted_folder(chain: Chain<'_>) -> Path {
+    to_path(format!("agents/{}/logs/{}/{:010}/schemas", encode(chain.agent), encode(chain.log), chain.epoch))
 }
 
-/// `agents/{agent}/noted/{log}/{fingerprint}`
-pub(super) fn noted(agent: &str, log: &str, fingerprint: [u8; 8]) -> Path {
-    to_path(format!("agents/{}/noted/{}/{:016x}", encode(agent), encode(log), u64::from_be_bytes(fingerprint)))
+/// `agents/{agent}/logs/{log}/{epoch}/schemas/{fingerprint}`
+pub(super) fn noted(chain: Chain<'_>, fingerprint: [u8; 8]) -> Path {
+    let (agent, log, epoch) = (encode(chain.agent), encode(chain.log), chain.epoch);
+    to_path(format!("agents/{agent}/logs/{log}/{epoch:010}/schemas/{:016x}", u64::from_be_bytes(fingerprint)))
 }
 
 /// `agents/{agent}/logs/{log}`

@@ -80,6 +80,14 @@ impl ObjectsStore {
         }
     }
 
+    async fn exists_for_good(&self, name: Path) -> Result<bool, StoreError> {
+        let exists = self.exists(&name).await?;
+        if exists {
+            self.settle(&name).await?;
+        }
+        Ok(exists)
+    }
+
     /// Makes an object that somebody else created as durable as one of our own puts: its creator may have been killed
     /// between making it visible and syncing the folder.
     async fn settle(&self, name: &Path) -> Result<(), StoreError> {
@@ -268,34 +276,31 @@ impl Store for ObjectsStore {
         Box::pin(self.replace_heads(agent, epoch, order, heads))
     }
 
+    fn has_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, bool> {
+        Box::pin(self.exists_for_good(names::schema(agent, fingerprint)))
+    }
+
     fn schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Option<Bytes>> {
-        Box::pin(async move {
-            let name = names::schema(agent, fingerprint);
-            let schema = self.get(&name).await?;
-            if schema.is_some() {
-                self.settle(&name).await?;
-            }
-            Ok(schema)
-        })
+        Box::pin(async move { self.get(&names::schema(agent, fingerprint)).await })
     }
 
     fn put_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8], schema: Bytes) -> StoreFuture<'a, Put> {
         Box::pin(self.put(names::schema(agent, fingerprint), schema))
     }
 
-    fn note_schema<'a>(&'a self, agent: &'a str, log: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Put> {
+    fn note_schema<'a>(&'a self, chain: Chain<'a>, fingerprint: [u8; 8]) -> StoreFuture<'a, Put> {
         Box::pin(async move {
-            let name = names::noted(agent, log, fingerprint);
-            match self.exists(&name).await? {
-                true => self.settle(&name).await.map(|()| Put::Exists),
+            let name = names::noted(chain, fingerprint);
+            match self.exists_for_good(name.clone()).await? {
+                true => Ok(Put::Exists),
                 false => self.put(name, Bytes::new()).await,
             }
         })
     }
 
-    fn noted_schemas<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<[u8; 8]>> {
+    fn noted_schemas<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Vec<[u8; 8]>> {
         Box::pin(async move {
-            let noted = self.children(&names::noted_folder(agent, log)).await?.1;
+            let noted = self.children(&names::noted_folder(chain)).await?.1;
             Ok(noted.iter().take(MAX_PAGE).filter_map(names::fingerprint).collect())
         })
     }

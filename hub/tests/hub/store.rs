@@ -30,12 +30,13 @@ async fn what_is_created_stays_as_it_is() {
             assert_eq!(store.create_epoch("a", 1, Bytes::from_static(b"epoch")).await.unwrap(), put);
             assert_eq!(store.put_schema("a", [1; 8], Bytes::from_static(b"schema")).await.unwrap(), put);
             assert_eq!(store.put_register("a", 1, 0, Bytes::from_static(b"log")).await.unwrap(), put);
-            assert_eq!(store.note_schema("a", "climate", [1; 8]).await.unwrap(), put);
+            assert_eq!(store.note_schema(CHAIN, [1; 8]).await.unwrap(), put);
             assert_eq!(store.mark_closed("a", 1).await.unwrap(), put);
         }
+        assert!(store.has_schema("a", [1; 8]).await.unwrap() && !store.has_schema("a", [2; 8]).await.unwrap());
         assert_eq!(store.schema("a", [1; 8]).await.unwrap().unwrap(), "schema");
         assert_eq!(store.schema("a", [2; 8]).await.unwrap(), None);
-        assert_eq!(store.noted_schemas("a", "climate").await.unwrap(), [[1; 8]]);
+        assert_eq!(store.noted_schemas(CHAIN).await.unwrap(), [[1; 8]]);
         assert!(store.is_closed("a", 1).await.unwrap() && !store.is_closed("a", 2).await.unwrap());
         assert_eq!(store.register("a", 1, 0).await.unwrap(), ["log"]);
         assert!(store.register("a", 1, 1).await.unwrap().is_empty());

@@ -34,6 +34,16 @@ fn entry(folder: &Path, log: &str, epoch: u32, base: u64) -> PathBuf {
     folder.join(format!("agents/board-17/logs/{log}/{epoch:010}/{base:020}"))
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
 fn flip(file: &Path, at: usize) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[at] ^= 1;
@@ -82,9 +92,11 @@ async fn every_kind_of_damage_is_named_with_its_object() {
             std::fs::remove_dir_all(store.join("agents/board-17/schemas")).unwrap();
         }),
     ];
+    let sound = tempfile::tempdir().unwrap();
+    fill(sound.path()).await;
     for (index, (name, damage)) in cases.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
-        fill(folder.path()).await;
+        copy(sound.path(), folder.path());
         damage(folder.path());
         let findings = findings(folder.path()).await;
         let faults: Vec<_> = findings.iter().filter_map(|finding| finding.fault.as_ref()).collect();
