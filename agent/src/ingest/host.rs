@@ -193,7 +193,9 @@ mod tests {
     async fn the_task_samples_until_it_is_told_to_stop() {
         let (stop, stopped) = watch::channel(false);
         let (sender, mut samples) = tokio::sync::mpsc::channel(4);
-        let store = move |records: &Records| drop(sender.try_send(records.len()));
+        let store = move |records: &Records| {
+            let _ = sender.try_send(records.len());
+        };
         let task = tokio::spawn(run(Duration::from_millis(1), store, stopped));
         for _ in 0..2 {
             let sample = tokio::time::timeout(Duration::from_secs(60), samples.recv()).await;

@@ -1,4 +1,4 @@
-//! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`](crate::records::Records)) and a thin server.
+//! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`]) and a thin server.
 
 pub mod body;
 pub mod decode;
@@ -7,7 +7,6 @@ pub mod intake;
 pub mod mqtt;
 pub mod route;
 pub mod subscriber;
-pub mod upload;
 
 use crate::records::Records;
 

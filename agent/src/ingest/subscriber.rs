@@ -1,7 +1,7 @@
 //! The MQTT subscriber: takes topics from a broker that is already there, and acknowledges a message after the ring has it.
 //!
 //! MQTT 3.1.1 with a persistent session: while the agent or the network is away, the broker keeps what it may, and what
-//! was not acknowledged comes again. One task per broker; it gathers events, and [`Subscriber::apply`] decides.
+//! was not acknowledged comes again. One task per broker; it gathers events, and a plain function decides.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,8 +96,8 @@ impl Subscriber {
                     Happened::Stopped
                 }
                 () = sleep_until(retry_at) => Happened::Retry,
-                // While much is held the broker waits: no more is read from it.
-                polled = self.events.poll(), if !self.held.is_full() => match polled {
+                // While much is held the broker waits: no more is read from a connection.
+                polled = self.events.poll(), if retry_at.is_none() || !self.held.is_full() => match polled {
                     Ok(event) => Happened::Event(event),
                     Err(error) => Happened::Lost(error),
                 },
@@ -128,7 +128,6 @@ impl Subscriber {
             Happened::Lost(error) => return Err(error),
             Happened::Retry => self.store_held().await?,
             Happened::Event(Event::Incoming(Packet::ConnAck(ack))) => {
-                self.backoff.reset();
                 self.status.connected();
                 tracing::info!(broker = self.config.name(), session = ack.session_present, "connected");
                 // A session that the broker kept has its subscriptions; asking again would bring all retained messages again.
@@ -140,6 +139,7 @@ impl Subscriber {
             }
             Happened::Event(Event::Incoming(Packet::SubAck(ack))) => self.granted(&ack.return_codes),
             Happened::Event(Event::Incoming(Packet::Publish(publish))) => self.message(publish).await?,
+            Happened::Event(Event::Incoming(Packet::PingResp)) => drop(self.backoff.reset()),
             Happened::Event(_) | Happened::Stopped => {}
         }
         self.flush_if_idle().await
@@ -182,7 +182,11 @@ impl Subscriber {
 
     fn store(&mut self, publish: &Publish) -> Stored {
         match self.sink.publish(&publish.topic, &publish.payload, &mut self.scratch) {
-            Ok(()) => self.status.stored(),
+            Ok(()) => {
+                // Only now: a message that breaks every new connection must not be asked for again at once.
+                self.backoff.reset();
+                self.status.stored();
+            }
             Err(PublishError::Full) => return Stored::Full,
             Err(error @ PublishError::TooLarge { .. }) => {
                 // Not acknowledging would only bring it again for ever.

@@ -125,7 +125,7 @@ async fn damaged_and_unknown_packings_are_named() {
     let request = |coding: &str, body: Vec<u8>| {
         agent.client.post(agent.at("/write")).header("content-encoding", coding).body(body).send()
     };
-    let (status, body) = answer(request("gzip", packed[..packed.len() - 5].to_vec()).await.unwrap()).await;
+    let (status, body) = answer(request("gzip", packed[..packed.len() / 2].to_vec()).await.unwrap()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(body["error"].as_str().unwrap().contains("cut off"), "{body}");
     let (status, body) = answer(request("br", packed).await.unwrap()).await;

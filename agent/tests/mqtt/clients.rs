@@ -143,8 +143,8 @@ client.loop_stop()
 
 #[test]
 fn paho_publishes_in_both_versions() {
-    let Some(python) = std::env::var_os("PYRALOG_TEST_PYTHON") else {
-        println!("skipped: set PYRALOG_TEST_PYTHON to a Python that has paho-mqtt (`cargo xtask test` makes one)");
+    let Some(python) = std::env::var_os("PYRALOG_PYTHON") else {
+        println!("skipped: set PYRALOG_PYTHON to a Python that has paho-mqtt (`cargo xtask test` makes one)");
         return;
     };
     for version in ["3", "5"] {

@@ -155,7 +155,7 @@ impl ArrowStream {
                     let decoded: RecordBatch =
                         read_record_batch(&body, batch, schema, &self.dictionaries, None, &version)
                             .map_err(|error| self.refused(&error))?;
-                    return plan.columns(&decoded, now).map(Some).map_err(|detail| self.invalid(detail));
+                    return plan.columns(&decoded, now, bytes).map(Some).map_err(|detail| self.invalid(detail));
                 }
                 other => return Err(self.invalid(format_args!("messages of kind {other:?} are not for streams"))),
             }

@@ -61,10 +61,7 @@ pub fn decode(
     let mut bad = |error: DecodeError, _: &[u8]| {
         first.get_or_insert(error);
     };
-    let mut lines = Lines::new(MAX_LINE, true);
-    let mut sink = Sink { precision, target, records, scratch, bad: &mut bad };
-    lines.feed(payload, &mut sink);
-    lines.finish(&mut sink);
+    Lines::new(MAX_LINE, true).whole(payload, &mut Sink { precision, target, records, scratch, bad: &mut bad });
     first.map_or(Ok(()), Err)
 }
 

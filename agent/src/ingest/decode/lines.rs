@@ -79,6 +79,17 @@ impl Lines {
         }
     }
 
+    /// Takes a message that lies in memory as a whole, without copying any of it.
+    pub(super) fn whole(mut self, message: &[u8], sink: &mut dyn LineSink) {
+        self.rescan = self.rescan.saturating_add(message.len());
+        let mut rest = message;
+        while !rest.is_empty() {
+            let end = self.end_of_line(rest).unwrap_or(rest.len());
+            let used = self.one(&rest[..end], sink);
+            rest = rest.get(used..).unwrap_or_default();
+        }
+    }
+
     /// The stream is at its end: what is carried is the last line.
     pub(super) fn finish(&mut self, sink: &mut dyn LineSink) {
         while !self.carry.is_empty() {
@@ -244,6 +255,9 @@ mod tests {
         for step in 1..input.len() {
             assert_eq!(lines(input, 24, step), whole, "chunks of {step}");
         }
+        let mut seen = Seen::default();
+        Lines::new(24, true).whole(input.as_bytes(), &mut seen);
+        assert_eq!(seen.0, whole, "in one piece, not fed");
     }
 
     #[test]

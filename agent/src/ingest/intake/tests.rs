@@ -79,3 +79,31 @@ fn a_connection_gives_the_memory_of_one_huge_message_back() {
     intake.publish("x", payload.as_bytes(), &mut scratch).unwrap();
     assert!(scratch.heap_bytes() <= KEPT_SCRATCH);
 }
+
+#[test]
+fn decoding_a_message_allocates_nothing_after_warm_up() {
+    let intake = intake(&[climate()], 64 << 20, EvictionPolicy::Fifo);
+    let mut scratch = Records::new();
+    let messages: [(&str, &[u8]); 4] = [
+        ("plant/a/climate", br#"{"time":1,"temp":21.5,"at":{"x":1,"y":[2,3]},"room":"kitchen"}"#),
+        ("x", b"climate,station=north temp=21.5,hum=40i 17"),
+        ("x", b"21.5"),
+        ("x", b"on"),
+    ];
+    let mut round = |count: u64| {
+        let before = intake.ring().status().rejected;
+        let info = allocation_counter::measure(|| {
+            for _ in 0..count {
+                for (topic, payload) in messages {
+                    intake.publish(topic, payload, &mut scratch).unwrap();
+                }
+            }
+        });
+        assert_eq!(intake.ring().status().rejected, before);
+        info.count_total
+    };
+    round(2_000);
+    // The ring's builders double now and then; the messages themselves are free.
+    let allocations = round(1_000);
+    assert!(allocations < 100, "{allocations} allocations in 4,000 messages");
+}

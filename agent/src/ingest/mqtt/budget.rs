@@ -12,6 +12,13 @@ pub trait ConnectionBudget: Send + Sync + 'static {
     fn reserve(&self, bytes: u64) -> Option<Reserved>;
 }
 
+/// A closure will do: `move |bytes| ring.reserve(bytes).ok().map(|held| Box::new(held) as Reserved)`.
+impl<F: Fn(u64) -> Option<Reserved> + Send + Sync + 'static> ConnectionBudget for F {
+    fn reserve(&self, bytes: u64) -> Option<Reserved> {
+        self(bytes)
+    }
+}
+
 /// A budget without a cap, for tests and for runs without a ring.
 #[derive(Debug, Clone, Copy)]
 pub struct Unlimited;

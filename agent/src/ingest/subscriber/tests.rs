@@ -260,3 +260,42 @@ async fn a_packet_over_the_limit_names_the_limit() {
     .await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn tls_trusts_the_given_authority_and_no_other() {
+    let broker = Broker::start(|dir| {
+        let (key, certificate) = (dir.join("key.pem"), dir.join("cert.pem"));
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&certificate)
+            .output()
+            .expect("openssl is needed: apt install openssl");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        format!("allow_anonymous true\ncertfile {}\nkeyfile {}\n", certificate.display(), key.display())
+    });
+    let certificate = broker.dir.path().join("cert.pem");
+    let url = format!("mqtts://127.0.0.1:{}", broker.port);
+    let trusting = SubscribeSpec { url: url.clone(), ca_file: Some(certificate.clone()), ..broker.spec() };
+    let running = Running::start(&trusting, Arc::default());
+    running.connected(1).await;
+    let authority = certificate.to_str().unwrap();
+    broker.publish("plant/a", "1", &["--cafile", authority]);
+    running.has(&["1"]).await;
+    running.stop().await;
+
+    // The system's authorities know nothing of it; a machine without any says so when it reads the configuration.
+    if let Ok(config) = SubscriberConfig::new(&SubscribeSpec { url, ..broker.spec() }, "test") {
+        let subscriber = Subscriber::new(config, Arc::new(Shelf::default()));
+        let status = subscriber.status();
+        let (stop, stopped) = watch::channel(false);
+        let task = tokio::spawn(subscriber.run(stopped));
+        until(|| "the refusal".to_owned(), || status.snapshot().last_error.is_some()).await;
+        assert_eq!(status.snapshot().subscriptions, 0);
+        stop.send(true).unwrap();
+        tokio::time::timeout(Duration::from_secs(30), task).await.unwrap().unwrap();
+    }
+}

@@ -16,9 +16,6 @@ use arrow_schema::{DataType, Schema, TimeUnit};
 
 use super::{Columns, StreamError, StreamOptions};
 
-/// Unpacked text and binary of one batch: views and dictionaries may name one long value many times.
-const MAX_TEXT: usize = 64 << 20;
-
 /// What becomes of each column of a stream's schema.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -55,7 +52,8 @@ impl Plan {
         Ok(plan)
     }
 
-    pub(super) fn columns(&self, batch: &RecordBatch, now: i64) -> Result<Columns, String> {
+    /// Converts a batch; copied texts may take `room` bytes in all.
+    pub(super) fn columns(&self, batch: &RecordBatch, now: i64, mut room: u64) -> Result<Columns, String> {
         let times = match self.time {
             None => vec![now; batch.num_rows()],
             Some(index) => {
@@ -65,7 +63,8 @@ impl Plan {
         };
         let mut columns = Vec::with_capacity(self.columns.len());
         for (index, name, tag) in &self.columns {
-            let array = convert(batch.column(*index), *tag).map_err(|error| format!("column {name:?}: {error}"))?;
+            let array =
+                convert(batch.column(*index), *tag, &mut room).map_err(|error| format!("column {name:?}: {error}"))?;
             columns.push((name.clone(), array));
         }
         Ok(Columns { times, columns })
@@ -126,7 +125,7 @@ fn range(time: impl std::fmt::Display) -> String {
     format!("the time {time} is outside the years 1677 to 2262")
 }
 
-fn convert(array: &ArrayRef, tag: bool) -> Result<ArrayRef, String> {
+fn convert(array: &ArrayRef, tag: bool, room: &mut u64) -> Result<ArrayRef, String> {
     Ok(match array.data_type() {
         DataType::Int8 => widen::<Int8Type, Int64Type>(array),
         DataType::Int16 => widen::<Int16Type, Int64Type>(array),
@@ -138,22 +137,22 @@ fn convert(array: &ArrayRef, tag: bool) -> Result<ArrayRef, String> {
         DataType::Float32 => widen::<Float32Type, Float64Type>(array),
         DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Boolean => Arc::clone(array),
         DataType::Utf8 if !tag => Arc::clone(array),
-        DataType::Utf8 => text(array.as_string::<i32>().iter(), tag)?,
-        DataType::LargeUtf8 => text(array.as_string::<i64>().iter(), tag)?,
-        DataType::Utf8View => text(array.as_string_view().iter(), tag)?,
+        DataType::Utf8 => text(array.as_string::<i32>().iter(), tag, room)?,
+        DataType::LargeUtf8 => text(array.as_string::<i64>().iter(), tag, room)?,
+        DataType::Utf8View => text(array.as_string_view().iter(), tag, room)?,
         DataType::Binary => Arc::clone(array),
-        DataType::LargeBinary => binary(array.as_binary::<i64>().iter())?,
-        DataType::BinaryView => binary(array.as_binary_view().iter())?,
-        DataType::FixedSizeBinary(_) => binary(array.as_fixed_size_binary().iter())?,
+        DataType::LargeBinary => binary(array.as_binary::<i64>().iter(), room)?,
+        DataType::BinaryView => binary(array.as_binary_view().iter(), room)?,
+        DataType::FixedSizeBinary(_) => binary(array.as_fixed_size_binary().iter(), room)?,
         DataType::Dictionary(key, _) => match **key {
-            DataType::Int8 => dictionary::<Int8Type>(array)?,
-            DataType::Int16 => dictionary::<Int16Type>(array)?,
-            DataType::Int32 => dictionary::<Int32Type>(array)?,
-            DataType::Int64 => dictionary::<Int64Type>(array)?,
-            DataType::UInt8 => dictionary::<UInt8Type>(array)?,
-            DataType::UInt16 => dictionary::<UInt16Type>(array)?,
-            DataType::UInt32 => dictionary::<UInt32Type>(array)?,
-            DataType::UInt64 => dictionary::<UInt64Type>(array)?,
+            DataType::Int8 => dictionary::<Int8Type>(array, room)?,
+            DataType::Int16 => dictionary::<Int16Type>(array, room)?,
+            DataType::Int32 => dictionary::<Int32Type>(array, room)?,
+            DataType::Int64 => dictionary::<Int64Type>(array, room)?,
+            DataType::UInt8 => dictionary::<UInt8Type>(array, room)?,
+            DataType::UInt16 => dictionary::<UInt16Type>(array, room)?,
+            DataType::UInt32 => dictionary::<UInt32Type>(array, room)?,
+            DataType::UInt64 => dictionary::<UInt64Type>(array, room)?,
             _ => return Err("a dictionary with unusual keys".to_owned()),
         },
         _ => Arc::new(time_ns(array)?),
@@ -169,7 +168,11 @@ where
     Arc::new(array.as_primitive::<From>().unary::<_, To>(Into::into))
 }
 
-fn text<'a>(values: impl Iterator<Item = Option<&'a str>> + Clone, tag: bool) -> Result<ArrayRef, String> {
+fn text<'a>(
+    values: impl Iterator<Item = Option<&'a str>> + Clone,
+    tag: bool,
+    room: &mut u64,
+) -> Result<ArrayRef, String> {
     if tag {
         let mut builder = StringDictionaryBuilder::<Int32Type>::new();
         for value in values {
@@ -180,29 +183,31 @@ fn text<'a>(values: impl Iterator<Item = Option<&'a str>> + Clone, tag: bool) ->
         }
         return Ok(Arc::new(builder.finish()));
     }
-    fits(values.clone().flatten().map(str::len))?;
+    fits(values.clone().flatten().map(str::len), room)?;
     let mut builder = StringBuilder::new();
     builder.extend(values);
     Ok(Arc::new(builder.finish()))
 }
 
-fn binary<'a>(values: impl Iterator<Item = Option<&'a [u8]>> + Clone) -> Result<ArrayRef, String> {
-    fits(values.clone().flatten().map(<[u8]>::len))?;
+fn binary<'a>(values: impl Iterator<Item = Option<&'a [u8]>> + Clone, room: &mut u64) -> Result<ArrayRef, String> {
+    fits(values.clone().flatten().map(<[u8]>::len), room)?;
     let mut builder = BinaryBuilder::new();
     builder.extend(values);
     Ok(Arc::new(builder.finish()))
 }
 
-fn fits(lengths: impl Iterator<Item = usize>) -> Result<(), String> {
-    let total = lengths.fold(0_usize, usize::saturating_add);
-    if total > MAX_TEXT {
-        return Err(format!("{total} bytes of values in one batch; at most {MAX_TEXT} are taken"));
-    }
+/// Views may name one long value many times: then the copy could be far larger than the message.
+fn fits(lengths: impl Iterator<Item = usize>, room: &mut u64) -> Result<(), String> {
+    let total = lengths.fold(0_u64, |sum, length| sum.saturating_add(length as u64));
+    let left = room.checked_sub(total).ok_or_else(|| {
+        format!("{total} bytes of values where the message has room for {room}: send repeated values as a dictionary")
+    })?;
+    *room = left;
     Ok(())
 }
 
 /// Dictionary columns keep their dictionary where it has our form, and get a new one where not.
-fn dictionary<K: ArrowDictionaryKeyType>(array: &ArrayRef) -> Result<ArrayRef, String> {
+fn dictionary<K: ArrowDictionaryKeyType>(array: &ArrayRef, room: &mut u64) -> Result<ArrayRef, String> {
     let dictionary = array.as_dictionary::<K>();
     let values = dictionary.values();
     if *values.data_type() == DataType::Utf8 && values.null_count() == 0 && values.len() <= array.len().max(256) {
@@ -216,15 +221,15 @@ fn dictionary<K: ArrowDictionaryKeyType>(array: &ArrayRef) -> Result<ArrayRef, S
     match values.data_type() {
         DataType::LargeUtf8 => {
             let values = values.as_string::<i64>();
-            text(rows.map(|row| key(row).filter(|key| values.is_valid(*key)).map(|key| values.value(key))), true)
+            text(rows.map(|row| key(row).filter(|key| values.is_valid(*key)).map(|key| values.value(key))), true, room)
         }
         DataType::Utf8View => {
             let values = values.as_string_view();
-            text(rows.map(|row| key(row).filter(|key| values.is_valid(*key)).map(|key| values.value(key))), true)
+            text(rows.map(|row| key(row).filter(|key| values.is_valid(*key)).map(|key| values.value(key))), true, room)
         }
         _ => {
             let values = values.as_string::<i32>();
-            text(rows.map(|row| key(row).filter(|key| values.is_valid(*key)).map(|key| values.value(key))), true)
+            text(rows.map(|row| key(row).filter(|key| values.is_valid(*key)).map(|key| values.value(key))), true, room)
         }
     }
 }

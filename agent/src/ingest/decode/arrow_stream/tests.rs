@@ -142,3 +142,13 @@ fn no_forged_byte_makes_the_reader_panic_or_take_memory() {
         }
     }
 }
+
+#[test]
+fn a_view_that_names_one_long_value_many_times_takes_no_more_than_was_asked_for() {
+    let mut builder = arrow_array::builder::StringViewBuilder::new().with_deduplicate_strings();
+    let long = "x".repeat(50_000);
+    (0..1_000).for_each(|_| builder.append_value(&long));
+    let batch = RecordBatch::try_from_iter([("s", Arc::new(builder.finish()) as ArrayRef)]).unwrap();
+    let error = read(&stream(&[batch], false), StreamOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("dictionary"), "{error}");
+}

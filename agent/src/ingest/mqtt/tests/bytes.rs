@@ -10,7 +10,7 @@ use crate::ingest::mqtt::{
 };
 
 /// A conversation that touches every packet, and its answers after the CONNACK.
-fn conversation(version: Version) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+pub(super) fn conversation(version: Version) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let (connect, properties, subscribe): (_, Option<&[u8]>, &[u8]) = match version {
         Version::V3 => (connect_v3("a", true), None, b"\0\x07\0\x01x\x01"),
         Version::V5 => (connect_v5("a", true, &[]), Some(&[0x23, 0, 1]), b"\0\x07\0\0\x01x\x01"),

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod control;
+mod driver;
 mod publish;
 mod sessions;
 mod support;
