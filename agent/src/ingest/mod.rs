@@ -7,6 +7,7 @@ pub mod intake;
 pub mod mqtt;
 pub mod route;
 pub mod subscriber;
+pub mod upload;
 
 use crate::records::Records;
 

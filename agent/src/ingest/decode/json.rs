@@ -55,7 +55,33 @@ pub fn decode(
     records: &mut Records,
     scratch: &mut Scratch,
 ) -> Result<(), DecodeError> {
-    run(payload, options, target, records, scratch, |context, json| json.deserialize_any(Document(context)))
+    run(payload, options, target, records, scratch, |context, json| json.deserialize_any(Document(context, None)))
+}
+
+/// Decodes as [`decode`] does, for bodies of many records: after each record `flush` may take those that `records` holds,
+/// and says whether to go on. Each record may take `limit` bytes. On an error the records flushed so far are good, and so
+/// are those that `records` still holds.
+pub fn decode_each(
+    payload: &[u8],
+    options: &JsonOptions,
+    target: Target<'_>,
+    records: &mut Records,
+    scratch: &mut Scratch,
+    limit: usize,
+    flush: &mut dyn FnMut(&mut Records) -> bool,
+) -> Result<(), DecodeError> {
+    let each = Each { limit, flush };
+    let decoded = run(payload, options, target, records, scratch, |context, json| {
+        json.deserialize_any(Document(context, Some(each)))
+    });
+    records.abandon();
+    decoded
+}
+
+/// What happens after each record of a long body.
+struct Each<'f> {
+    limit: usize,
+    flush: &'f mut dyn FnMut(&mut Records) -> bool,
 }
 
 /// Decodes exactly one object, as a line of NDJSON is; on an error it leaves at most an open record behind.
@@ -181,9 +207,9 @@ impl Context<'_> {
 }
 
 /// The whole message.
-struct Document<'c, 'a>(&'c mut Context<'a>);
+struct Document<'c, 'a, 'f>(&'c mut Context<'a>, Option<Each<'f>>);
 
-impl<'de> Visitor<'de> for Document<'_, '_> {
+impl<'de> Visitor<'de> for Document<'_, '_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -191,12 +217,28 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        if let Some(each) = &self.1 {
+            self.0.room = self.0.room.min(each.limit);
+        }
         Record { context: self.0, finish: true }.visit_map(map)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Record { context: &mut *self.0, finish: true })?.is_some() {}
-        Ok(())
+        let Self(context, mut each) = self;
+        let whole = context.room;
+        loop {
+            if let Some(each) = &each {
+                context.room = whole.min(each.limit);
+            }
+            if seq.next_element_seed(Record { context: &mut *context, finish: true })?.is_none() {
+                return Ok(());
+            }
+            if let Some(each) = &mut each
+                && !(each.flush)(context.records)
+            {
+                return Err(A::Error::custom("stopped here"));
+            }
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 use super::*;
 
-/// Time, and name and value of each field as text.
-type Row = (Option<i64>, Vec<String>);
-
-fn rows(text: &str, options: &JsonOptions) -> Result<Vec<Row>, DecodeError> {
+fn rows(text: &str, options: &JsonOptions) -> Result<Vec<(Option<i64>, Vec<String>)>, DecodeError> {
     let mut records = Records::new();
     let mut scratch = Scratch::default();
     let target = Target { log: Some("log"), tags: &[("line", "a")] };
@@ -19,7 +16,7 @@ fn rows(text: &str, options: &JsonOptions) -> Result<Vec<Row>, DecodeError> {
         .collect())
 }
 
-fn plain(text: &str) -> Result<Vec<Row>, DecodeError> {
+fn plain(text: &str) -> Result<Vec<(Option<i64>, Vec<String>)>, DecodeError> {
     rows(text, &JsonOptions::default())
 }
 
@@ -112,4 +109,27 @@ fn a_long_key_over_many_members_cannot_multiply_the_memory() {
     assert!(plain(&text).unwrap_err().message.contains("memory"));
     assert!(plain(&format!("{{\"vibration\":[{}1]}}", "1,".repeat(2_000))).is_err());
     assert!(plain(&format!("{{\"vibration\":[{}1]}}", "0.25,".repeat(2_000))).is_ok());
+}
+
+#[test]
+fn the_records_before_a_fault_are_flushed() {
+    let mut records = Records::new();
+    let mut flushed = 0;
+    let mut flush = |records: &mut Records| {
+        flushed += records.len();
+        records.clear();
+        true
+    };
+    let text = br#"[{"a":1},{"a":2},{"a":}]"#;
+    let error = decode_each(
+        text,
+        &JsonOptions::default(),
+        Target::default(),
+        &mut records,
+        &mut Scratch::default(),
+        1_000,
+        &mut flush,
+    );
+    assert_eq!(error.map_err(|e| e.column), Err(23));
+    assert_eq!((flushed, records.len()), (2, 0));
 }
