@@ -1,2 +1,5 @@
-//! Placeholder until the command line lands.
-fn main() {}
+//! The agent's binary; everything is in the library, so that tests and examples can run it in-process.
+
+fn main() -> std::process::ExitCode {
+    pyralog_agent::cli::main()
+}

@@ -1,1 +1,3 @@
-//! placeholder
+//! What the runnable examples are made of.
+
+pub mod quickstart;

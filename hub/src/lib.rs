@@ -1,1 +1,19 @@
-//! placeholder
+//! The front door of a Pyralog cluster: takes the batches of agents, commits them into storage that already exists, and
+//! reads them back. The hub itself is stateless: any number of them can stand before one store, and a killed hub loses
+//! nothing that it acknowledged.
+//!
+//! A request of an agent passes [`http`] (credentials, limits), is driven through the protocol's receiver by [`session`],
+//! and ends in the [`store`]. Readers pass [`http`] too, and get records by [`scan`] and sums by [`account`].
+
+pub mod account;
+pub mod auth;
+pub mod cli;
+mod clock;
+pub mod config;
+pub mod http;
+pub mod run;
+pub mod scan;
+pub mod session;
+pub mod store;
+mod throttle;
+pub mod verify;

@@ -1,2 +1,7 @@
-//! Placeholder until the command line lands.
-fn main() {}
+//! `pyralog-hub`: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pyralog_hub::cli::main()
+}

@@ -1,1 +1,69 @@
-fn main() {}
+//! The project's own chores.
+//!
+//! `cargo xtask test` is the whole check: it installs what it needs, then formats, lints, builds, tests and documents, and
+//! closes with a table. `cargo xtask test fmt tidy` runs single steps; `cargo xtask test --list` names them.
+
+#![allow(clippy::print_stdout, reason = "a chore talks to its terminal")]
+
+mod command;
+mod no_std;
+mod runner;
+mod setup;
+mod steps;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Check everything that a change must pass.
+    Test {
+        /// Run these steps alone, in the table's order.
+        steps: Vec<String>,
+        /// Name the steps and stop.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Install what the tests need: mosquitto, curl, Python clients, cargo-deny.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let root = root();
+    match Cli::parse().chore {
+        Chore::Test { list: true, .. } => {
+            for step in steps::ALL {
+                println!("{:<8} {}", step.name, step.what);
+            }
+            ExitCode::SUCCESS
+        }
+        Chore::Test { steps, .. } => match runner::select(steps::ALL, &steps) {
+            Ok(chosen) => runner::run(&chosen, &root),
+            Err(message) => {
+                println!("{message}");
+                ExitCode::from(2)
+            }
+        },
+        Chore::Setup => match runner::select(steps::ALL, &["setup".into()]) {
+            Ok(chosen) => runner::run(&chosen, &root),
+            Err(_) => ExitCode::from(2),
+        },
+    }
+}
+
+/// The workspace's root: the parent of this crate's folder, wherever cargo was called.
+fn root() -> PathBuf {
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    here.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}

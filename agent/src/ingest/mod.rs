@@ -1,4 +1,13 @@
-//! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`](crate::records::Records)) and a thin server.
+//! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`]) and a thin server.
+
+pub mod body;
+pub mod decode;
+pub mod host;
+pub mod intake;
+pub mod mqtt;
+pub mod route;
+pub mod subscriber;
+pub mod upload;
 
 use crate::records::Records;
 

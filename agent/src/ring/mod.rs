@@ -29,7 +29,6 @@
 mod append;
 mod batch;
 mod budget;
-mod chain;
 mod column;
 mod config;
 mod dictionary;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pyralog_segment::{Encoding, encode, scratch_bytes};
+use pyralog_sync_protocol::chain::link;
+use pyralog_sync_protocol::frame::SegmentMeta;
+use pyralog_sync_protocol::{ChainHash, Fingerprint};
 
 use super::budget::{Budget, Reservation};
-use super::chain::link;
 use super::loss::LossReason;
 use super::open::SEGMENT_BYTES;
 use super::ring::Ring;
@@ -30,8 +32,8 @@ impl Packer {
 struct Job {
     at: usize,
     seq: u64,
-    base: u64,
-    rows: u32,
+    /// What is said of it beside its bytes, all of which the chain covers.
+    meta: SegmentMeta,
     /// The log's chain before the segment. It stays: segments of a log are packed one after the other.
     chain: [u8; 16],
     sealed: Arc<Sealed>,
@@ -52,12 +54,12 @@ impl Ring {
         };
         held.force_to(out.capacity() as u64);
         if let Err(error) = encoded {
-            tracing::error!(base = job.base, error, "a segment cannot be packed and is given up");
+            tracing::error!(base = job.meta.base, error, "a segment cannot be packed and is given up");
             let dropped = self.shared.state.lock().give_up(&job);
             drop(dropped);
             return true;
         }
-        let hash = link(job.chain, job.base, job.rows, out);
+        let hash = link(ChainHash(job.chain), &job.meta, out).0;
         let charge = (out.len() + SEGMENT_BYTES) as u64;
         let mut held = job.scratch.split(charge);
         held.force_to(charge);
@@ -82,14 +84,19 @@ impl State {
             let segment = &log.segments[index];
             let Body::Sealed(sealed) = &segment.body else { continue };
             let (sealed, chain) = (Arc::clone(sealed), log.chain);
-            let (base, rows) = (segment.base, segment.rows);
+            let meta = SegmentMeta {
+                base: segment.base,
+                rows: segment.rows,
+                min_time: segment.min_time,
+                max_time: segment.max_time,
+                encoding: encoding as u8,
+                schema: Fingerprint(segment.schema.fingerprint),
+            };
             // The buffer that it packs into, and the bytes cut to size, are smaller together than this.
-            // Scratch that does not grow with the data is the process's own, as one segment is packed at a time.
-            let schema = &segment.schema.schema;
-            let grows = scratch_bytes(rows as usize, schema) - scratch_bytes(0, schema);
-            let bytes = grows as u64 + u64::from(segment.raw_bytes);
+            let bytes =
+                scratch_bytes(segment.rows as usize, &segment.schema.schema) as u64 + u64::from(segment.raw_bytes);
             let scratch = self.reserve(bytes).unwrap_or_else(|_| self.budget.force(bytes));
-            return Some(Job { at, seq, base, rows, chain, sealed, scratch, encoding });
+            return Some(Job { at, seq, meta, chain, sealed, scratch, encoding });
         }
     }
 

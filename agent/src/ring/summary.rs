@@ -8,7 +8,6 @@ use pyralog_segment::Schema;
 use super::config::Now;
 use super::log::{Account, HubCursor, Log};
 use super::ring::Ring;
-
 use super::state::State;
 
 /// What the ring knows of one log.

@@ -1,6 +1,9 @@
 //! The account: accepted = committed + pending + receipted.
 
 use super::*;
+use pyralog_sync_protocol::chain::link;
+use pyralog_sync_protocol::frame::SegmentMeta;
+use pyralog_sync_protocol::{ChainHash, Fingerprint};
 
 fn account(ring: &Ring, log: &str) -> Account {
     ring.check_invariants();
@@ -40,7 +43,15 @@ fn the_chain_runs_on_over_a_gap() {
     let mut hash = loss.hash;
     for base in [128, 192, 256] {
         let segment = ring.segment_at("a", base).unwrap();
-        hash = chain::link(hash, segment.base, segment.rows, &segment.body);
+        let meta = SegmentMeta {
+            base: segment.base,
+            rows: segment.rows,
+            min_time: segment.min_time,
+            max_time: segment.max_time,
+            encoding: segment.encoding as u8,
+            schema: Fingerprint(segment.fingerprint),
+        };
+        hash = link(ChainHash(hash), &meta, &segment.body).0;
         assert_eq!(segment.hash, hash);
     }
 }

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 
 use super::*;
 use pyralog_segment::{Place, Schema};
+use pyralog_sync_protocol::chain::link;
+use pyralog_sync_protocol::frame::SegmentMeta;
+use pyralog_sync_protocol::{ChainHash, Fingerprint};
 
 /// What the world does to the ring.
 #[derive(Debug, Clone)]
@@ -224,7 +227,15 @@ impl World {
         for _ in 0..steps {
             let next = model.hub.len() as u64;
             if let Some(segment) = self.ring.segment_at(name, next) {
-                model.hub_hash = chain::link(model.hub_hash, segment.base, segment.rows, &segment.body);
+                let meta = SegmentMeta {
+                    base: segment.base,
+                    rows: segment.rows,
+                    min_time: segment.min_time,
+                    max_time: segment.max_time,
+                    encoding: segment.encoding as u8,
+                    schema: Fingerprint(segment.fingerprint),
+                };
+                model.hub_hash = link(ChainHash(model.hub_hash), &meta, &segment.body).0;
                 assert_eq!(model.hub_hash, segment.hash, "the hub's own chain agrees");
                 assert_eq!(segment.fingerprint, segment.schema.fingerprint());
                 model.hub.extend(std::iter::repeat_n(None, segment.rows as usize));

@@ -1,0 +1,340 @@
+//! The agent as a whole: starts every part, and stops them in the order in which nothing is lost.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyralog_sync_protocol::AgentId;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::config::Config;
+use crate::http::{Access, Api, HttpCounters, Limits, ServerConfig};
+use crate::ingest::host;
+use crate::ingest::intake::Intake;
+use crate::ingest::mqtt::MqttEndpoint;
+use crate::ingest::route::Routes;
+use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
+use crate::metrics::{Extra, Metrics};
+use crate::ring::{Budget, Clock, Ring};
+use crate::status::StatusSource;
+use crate::sync::SyncShared;
+use crate::{sync, tls};
+use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
+
+mod settings;
+
+/// How often open segments are looked at for their age.
+const SEAL_TICK: Duration = Duration::from_secs(1);
+/// Of the time that a stop may take, the share that requests under way may take to end.
+const DRAIN_SHARE: u32 = 4;
+
+/// Why an agent did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({key}): {reason}; is another program there? set {key}")]
+    Listen {
+        /// The key that holds the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// A listener cannot speak TLS.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// A route or subscription is wrong.
+    #[error("{0}")]
+    Mqtt(String),
+    /// The system gives no random numbers.
+    #[error("no random numbers from the system: {0}")]
+    Random(getrandom::Error),
+    /// The agent's name is none.
+    #[error("agent_id: {0}")]
+    Name(String),
+}
+
+/// Where the agent listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoints {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// MQTT, unless it is disabled.
+    pub mqtt: Option<SocketAddr>,
+}
+
+/// A running agent. Dropping it does not stop it: [`stop`](Self::stop) does.
+///
+/// Order of a stop: intake ends (`stopping` turns true), what is open is sealed, the sync driver ships what it can, and then
+/// the rest ends.
+pub struct App {
+    config: Config,
+    endpoints: Endpoints,
+    ring: Ring,
+    clock: Clock,
+    status: Arc<StatusSource>,
+    stopping: watch::Sender<bool>,
+    /// Parts that take readings in or give records out; they end when `stopping` turns true.
+    intake: JoinSet<()>,
+    /// Parts that the ring needs to the end.
+    upkeep: JoinSet<()>,
+    sync: Option<JoinHandle<()>>,
+}
+
+impl App {
+    /// Starts an agent.
+    ///
+    /// # Errors
+    /// Names the key or file that is at fault.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        tls::install_provider();
+        let listeners = Listeners::bind(&config).await?;
+        let endpoints = listeners.endpoints();
+        let ring = Ring::new(config.storage.clone(), Budget::new(config.storage.max_memory));
+        let clock = Clock::start();
+        let mut incarnation = [0; 16];
+        getrandom::fill(&mut incarnation).map_err(StartError::Random)?;
+        let shared = Arc::new(SyncShared::default());
+        let status = Arc::new(StatusSource {
+            agent_id: config.agent_id.clone(),
+            incarnation,
+            started: Instant::now(),
+            ring: ring.clone(),
+            clock,
+            sync: Arc::clone(&shared),
+        });
+        let (stopping, stop) = watch::channel(false);
+        let mut app = Self {
+            endpoints,
+            ring,
+            clock,
+            status,
+            stopping,
+            intake: JoinSet::new(),
+            upkeep: JoinSet::new(),
+            sync: None,
+            config,
+        };
+        app.start_upkeep();
+        let intake = Arc::new(app.intake()?);
+        let mut counters = app.start_mqtt(listeners.mqtt, &intake, &stop)?;
+        counters.extend(app.start_subscribers(&intake, &stop)?);
+        app.start_host(&intake, &stop);
+        app.start_http(listeners.http, counters, &stop)?;
+        app.start_sync(incarnation, shared)?;
+        Ok(app)
+    }
+
+    /// The configuration it runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where it listens; ports that were asked for as 0 are the real ones here.
+    pub fn endpoints(&self) -> Endpoints {
+        self.endpoints
+    }
+
+    /// Its ring.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The source of its status document.
+    pub fn status(&self) -> &StatusSource {
+        &self.status
+    }
+
+    /// Stops within `shutdown_grace`: takes nothing more, seals, ships what it can.
+    pub async fn stop(mut self) {
+        let grace = self.config.shutdown_grace;
+        let deadline = tokio::time::Instant::now() + grace;
+        // Nobody listens when every part has ended already.
+        let _ = self.stopping.send(true);
+        let drained =
+            tokio::time::timeout(grace / DRAIN_SHARE, async { while self.intake.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            self.intake.shutdown().await;
+        }
+        self.ring.seal_all(self.clock.now());
+        if let Some(mut driver) = self.sync.take() {
+            self.status.sync.flush();
+            if tokio::time::timeout_at(deadline, &mut driver).await.is_err() {
+                driver.abort();
+            }
+        }
+        self.upkeep.shutdown().await;
+        let left = self.ring.status().totals.pending;
+        if left > 0 && self.config.sync.upstream.is_some() {
+            tracing::warn!(
+                "stopped with {left} records not shipped; they end with this process and the hub will call them lost"
+            );
+        }
+    }
+
+    fn start_upkeep(&mut self) {
+        let ring = self.ring.clone();
+        self.upkeep.spawn(async move {
+            loop {
+                ring.events().sealed().await;
+                let ring = ring.clone();
+                // Packing is milliseconds of work at a time: not for a thread that serves the network.
+                if tokio::task::spawn_blocking(move || while ring.pack_next() {}).await.is_err() {
+                    tracing::error!("packing stopped; segments stay unpacked");
+                    return;
+                }
+            }
+        });
+        let (ring, clock) = (self.ring.clone(), self.clock);
+        self.upkeep.spawn(async move {
+            let mut ticks = tokio::time::interval(SEAL_TICK);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                ring.seal_due(clock.now());
+            }
+        });
+    }
+
+    fn intake(&self) -> Result<Intake, StartError> {
+        let specs = self.config.mqtt.routes.as_slice();
+        let routes = Routes::new(specs).map_err(|(index, error)| {
+            let topic = specs.get(index).map_or("", |route| route.topic.as_str());
+            StartError::Mqtt(format!("mqtt.route {} (\"{topic}\"): {error}", index + 1))
+        })?;
+        Ok(Intake::new(self.ring.clone(), self.clock, routes))
+    }
+
+    /// Starts the endpoint, if there is one, and gives what it counts.
+    fn start_mqtt(
+        &mut self,
+        listener: Option<TcpListener>,
+        intake: &Arc<Intake>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Vec<Extra>, StartError> {
+        let Some(listener) = listener else { return Ok(Vec::new()) };
+        let config = mqtt_config(&self.config.mqtt)?;
+        let tls = config.tls.clone();
+        let sink: Arc<Intake> = Arc::clone(intake);
+        let endpoint = MqttEndpoint::new(config, sink, Arc::new(RingBudget(self.ring.clone())));
+        let extra = mqtt_counters(&endpoint);
+        let stopped = stopped(stop);
+        self.intake.spawn(async move { endpoint.serve(listener, tls, stopped).await });
+        Ok(extra)
+    }
+
+    fn start_subscribers(
+        &mut self,
+        intake: &Arc<Intake>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Vec<Extra>, StartError> {
+        let mut states = Vec::new();
+        for spec in &self.config.mqtt.subscribe {
+            let config = SubscriberConfig::new(spec, &self.config.agent_id);
+            let config = config.map_err(|error| StartError::Mqtt(format!("mqtt.subscribe: {error}")))?;
+            let sink: Arc<Intake> = Arc::clone(intake);
+            let subscriber = Subscriber::new(config, sink);
+            states.push(subscriber.status());
+            self.intake.spawn(subscriber.run(stop.clone()));
+        }
+        Ok(subscriber_counters(states))
+    }
+
+    fn start_host(&mut self, intake: &Arc<Intake>, stop: &watch::Receiver<bool>) {
+        if !self.config.host.enabled {
+            return;
+        }
+        let (intake, interval, stop) = (Arc::clone(intake), self.config.host.interval, stop.clone());
+        let store = move |records: &crate::records::Records| {
+            if let Err(error) = intake.append(records) {
+                tracing::debug!("host readings were not stored: {error}");
+            }
+        };
+        self.intake.spawn(host::run(interval, store, stop));
+    }
+
+    fn start_http(
+        &mut self,
+        listener: TcpListener,
+        extra: Vec<Extra>,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(), StartError> {
+        let http = &self.config.http;
+        let counters = Arc::new(HttpCounters::default());
+        let api = Api {
+            ring: self.ring.clone(),
+            clock: self.clock,
+            access: Arc::new(Access::new(&http.tokens)),
+            limits: Limits { max_body: http.max_body, body_timeout: http.body_timeout },
+            status: Arc::clone(&self.status),
+            metrics: Arc::new(Metrics::new(Arc::clone(&self.status), Arc::clone(&counters), extra)),
+            counters,
+            stopping: stop.clone(),
+        };
+        let server = ServerConfig {
+            tls: http.tls.as_ref().map(|tls| tls::server_config(tls, &[b"http/1.1"])).transpose()?,
+            max_connections: http.max_connections as usize,
+            header_timeout: http.header_timeout,
+            write_timeout: http.body_timeout,
+        };
+        let grace = self.config.shutdown_grace / DRAIN_SHARE;
+        self.intake.spawn(crate::http::serve(listener, api, server, stop.clone(), grace));
+        Ok(())
+    }
+
+    fn start_sync(&mut self, incarnation: [u8; 16], shared: Arc<SyncShared>) -> Result<(), StartError> {
+        let Some(upstream) = &self.config.sync.upstream else { return Ok(()) };
+        let agent_id = AgentId::new(&self.config.agent_id).map_err(|error| StartError::Name(error.to_string()))?;
+        let config = sync_config(&self.config.sync, upstream, agent_id);
+        let (ring, clock) = (self.ring.clone(), self.clock);
+        self.sync = Some(tokio::spawn(async move {
+            if let Err(error) = sync::run(config, ring, clock, incarnation, shared).await {
+                tracing::error!("nothing is shipped: {error}");
+            }
+        }));
+        Ok(())
+    }
+}
+
+/// The sockets, bound before anything else starts, so that a taken port is met at once.
+struct Listeners {
+    http: TcpListener,
+    mqtt: Option<TcpListener>,
+    bound: Endpoints,
+}
+
+impl Listeners {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let (http, http_at) = bind("http.listen", config.http.listen).await?;
+        let mut bound = Endpoints { http: http_at, mqtt: None };
+        let mut mqtt = None;
+        if config.mqtt.enabled {
+            let (listener, at) = bind("mqtt.listen", config.mqtt.listen).await?;
+            (mqtt, bound.mqtt) = (Some(listener), Some(at));
+        }
+        Ok(Self { http, mqtt, bound })
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        self.bound
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |reason| StartError::Listen { key, address, reason };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let at = listener.local_addr().map_err(failed)?;
+    Ok((listener, at))
+}
+
+/// Completes when the agent stops.
+fn stopped(stop: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stop = stop.clone();
+    async move {
+        // An error says that the agent is gone, which is a stop as well.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+}

@@ -1,0 +1,84 @@
+//! From the configuration to what each part is started with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyralog_sync_protocol::AgentId;
+
+use crate::config::{Mqtt, Sync as SyncSection};
+use crate::ingest::mqtt::{Access, ConnectionBudget, MqttEndpoint, MqttServerConfig, Reserved, User};
+use crate::ingest::subscriber::{Snapshot, SubscriberStatus};
+use crate::metrics::Extra;
+use crate::ring::Ring;
+use crate::sync::SyncConfig;
+use crate::tls::{TlsError, server_config};
+
+/// Charges MQTT connections to the ring, which evicts for them if its policy allows.
+pub(super) struct RingBudget(pub(super) Ring);
+
+impl ConnectionBudget for RingBudget {
+    fn reserve(&self, bytes: u64) -> Option<Reserved> {
+        let held = self.0.reserve(bytes).ok()?;
+        Some(Box::new(held))
+    }
+}
+
+pub(super) fn mqtt_config(mqtt: &Mqtt) -> Result<MqttServerConfig, TlsError> {
+    let users: Vec<User> = mqtt.users.iter().map(|user| User::new(&user.name, user.password.expose())).collect();
+    Ok(MqttServerConfig {
+        tls: mqtt.tls.as_ref().map(|tls| server_config(tls, &[])).transpose()?,
+        access: if users.is_empty() { Access::Anonymous } else { Access::Users(users) },
+        max_connections: mqtt.max_connections as usize,
+        max_packet: usize::try_from(mqtt.max_packet).unwrap_or(usize::MAX),
+        ..MqttServerConfig::new(mqtt.listen)
+    })
+}
+
+pub(super) fn sync_config(sync: &SyncSection, upstream: &str, agent_id: AgentId) -> SyncConfig {
+    SyncConfig {
+        interval: sync.interval,
+        max_batch: u32::try_from(sync.max_batch).unwrap_or(u32::MAX),
+        threshold: sync.size_threshold,
+        token_file: sync.token_file.clone(),
+        timeout: sync.timeout.max(Duration::from_millis(1)),
+        ..SyncConfig::new(upstream.to_owned(), agent_id)
+    }
+}
+
+pub(super) fn mqtt_counters(endpoint: &MqttEndpoint) -> Vec<Extra> {
+    use crate::ingest::mqtt::MqttCounters;
+    type Row = (&'static str, &'static str, bool, fn(&MqttCounters) -> u64);
+    let rows: [Row; 8] = [
+        ("mqtt_connections", "Open MQTT connections", false, MqttCounters::connections),
+        ("mqtt_accepted", "MQTT connections let in", true, MqttCounters::accepted),
+        ("mqtt_turned_away", "MQTT connections closed at once", true, MqttCounters::turned_away),
+        ("mqtt_unauthorized", "MQTT logins with a wrong name or password", true, MqttCounters::unauthorized),
+        ("mqtt_received", "MQTT messages taken", true, MqttCounters::received),
+        ("mqtt_acked", "MQTT messages acknowledged", true, MqttCounters::acked),
+        ("mqtt_refused", "MQTT messages not taken", true, MqttCounters::refused),
+        ("mqtt_malformed", "MQTT connections closed for breaking the protocol", true, MqttCounters::malformed),
+    ];
+    let extra = rows.into_iter().map(|(name, help, counter, read)| {
+        let endpoint = endpoint.clone();
+        Extra { name, help, counter, read: Box::new(move || read(endpoint.counters())) }
+    });
+    extra.collect()
+}
+
+pub(super) fn subscriber_counters(states: Vec<Arc<SubscriberStatus>>) -> Vec<Extra> {
+    if states.is_empty() {
+        return Vec::new();
+    }
+    type Row = (&'static str, &'static str, bool, fn(&Snapshot) -> u64);
+    let rows: [Row; 3] = [
+        ("subscriber_connected", "Brokers that a subscriber is connected to", false, |s| u64::from(s.connected)),
+        ("subscriber_stored", "Messages from brokers that the ring has", true, |s| s.stored),
+        ("subscriber_refused", "Messages from brokers that the ring cannot take", true, |s| s.refused),
+    ];
+    let extra = rows.into_iter().map(|(name, help, counter, read)| {
+        let states = states.clone();
+        let sum = move || states.iter().map(|state| read(&state.snapshot())).sum();
+        Extra { name, help, counter, read: Box::new(sum) }
+    });
+    extra.collect()
+}

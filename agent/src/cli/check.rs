@@ -1,0 +1,21 @@
+//! `pyralog-agent check`: would `serve` start with this configuration, and what would it run with?
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::{CheckArgs, EXIT_USAGE, fail};
+use crate::config::load;
+
+pub(super) fn run(args: CheckArgs) -> ExitCode {
+    match load(&args.config.sources()) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                eprintln!("warning: {warning}");
+            }
+            // A closed pipe (`check | head`) is the reader's choice.
+            let _ = std::io::stdout().write_all(loaded.resolved.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(EXIT_USAGE, format_args!("the configuration is not good:\n{error}")),
+    }
+}

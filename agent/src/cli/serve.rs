@@ -1,0 +1,141 @@
+//! `pyralog-agent serve`: from flags to a running agent and back.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use super::{EXIT_USAGE, ServeArgs, fail};
+use crate::app::{App, Endpoints};
+use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load};
+
+/// Threads that run network and timers. Ingest is memory work of microseconds, so two keep up with any board.
+const MAX_WORKERS: usize = 2;
+/// Stacks count against resident memory once touched; nothing here recurses.
+const STACK_BYTES: usize = 512 << 10;
+
+pub(super) fn run(args: ServeArgs) -> ExitCode {
+    let loaded = match load(&args.sources()) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(EXIT_USAGE, format_args!("the configuration is not good:\n{error}")),
+    };
+    start_logging(&loaded.config.log);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MAX_WORKERS))
+        .max_blocking_threads(2)
+        .thread_stack_size(STACK_BYTES)
+        .thread_name("pyralog")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, format_args!("cannot start: {error}")),
+    };
+    let code = runtime.block_on(serve(loaded.config));
+    // What still runs is stuck in a system call; the records are shipped or receipted, so nothing waits for it.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(config: Config) -> ExitCode {
+    let grace = config.shutdown_grace;
+    let app = match App::start(config).await {
+        Ok(app) => app,
+        Err(error) => return fail(1, error),
+    };
+    greet(app.config(), app.endpoints());
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(1, format_args!("cannot listen for signals: {error}")),
+    };
+    let signal = signals.next().await;
+    tracing::info!("{signal}: stopping within {grace:?}; a second signal exits at once");
+    tokio::select! {
+        () = app.stop() => ExitCode::SUCCESS,
+        signal = signals.next() => {
+            tracing::warn!("{signal} again: exiting at once, pending records are lost");
+            ExitCode::from(1)
+        }
+    }
+}
+
+impl ServeArgs {
+    pub(super) fn sources(self) -> Sources {
+        let mut sources = self.config.sources();
+        let flags = [
+            ("--memory-only", "storage.mode", self.memory_only.then(|| "memory-only".to_owned())),
+            ("--max-memory", "storage.max_memory", self.max_memory),
+            ("--agent-id", "agent_id", self.agent_id),
+            ("--upstream", "sync.upstream", self.upstream),
+            ("--mqtt-listen", "mqtt.listen", self.mqtt_listen),
+            ("--http-listen", "http.listen", self.http_listen),
+        ];
+        for (flag, key, value) in flags {
+            let given = value.map(|value| FlagValue { flag: flag.to_owned(), key: key.to_owned(), value });
+            sources.flags.extend(given);
+        }
+        sources
+    }
+}
+
+/// Where we listen and how to send a first reading: what a person needs next, and what a script reads the ports from.
+fn greet(config: &Config, endpoints: Endpoints) {
+    let http = format!("{}://{}", if config.http.tls.is_some() { "https" } else { "http" }, endpoints.http);
+    let memory = format_size(config.storage.max_memory);
+    let mut text = format!("pyralog-agent {} \"{}\"\n", env!("CARGO_PKG_VERSION"), config.agent_id);
+    text += &format!("  http      {http}   (a browser shows the status)\n");
+    if let Some(mqtt) = endpoints.mqtt {
+        let scheme = if config.mqtt.tls.is_some() { "mqtts" } else { "mqtt" };
+        text += &format!("  mqtt      {scheme}://{mqtt}\n");
+    }
+    text += &format!("  memory    {memory} in RAM, nothing on disk\n");
+    text += &match &config.sync.upstream {
+        Some(upstream) => format!("  upstream  {upstream}\n"),
+        None => "  upstream  none: add --upstream http://HUB:7390 to ship records\n".to_owned(),
+    };
+    let token = if config.http.tokens.is_empty() { "" } else { "-H 'Authorization: Bearer TOKEN' " };
+    text += "Send a first reading and read it back:\n";
+    text += &format!("  curl {token}-d 'climate temp=21.5' {http}/write\n");
+    text += &format!("  curl {token}{http}/v1/logs/climate/records\n");
+    // Nobody reading is no reason to stop.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn start_logging(log: &Log) {
+    use tracing_subscriber::prelude::*;
+    let filter: tracing_subscriber::filter::Targets = log.level.parse().unwrap_or_default();
+    let journal = match log.style {
+        LogStyle::Journal => true,
+        LogStyle::Terminal => false,
+        LogStyle::Auto => std::env::var_os("JOURNAL_STREAM").is_some(),
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).compact().with_target(false);
+    let layer = layer.with_ansi(!journal && std::io::stderr().is_terminal());
+    // The program starts once, but tests may start it twice in a process; the first logger stays.
+    let _ = if journal {
+        tracing_subscriber::registry().with(layer.without_time().with_filter(filter)).try_init()
+    } else {
+        tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()
+    };
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

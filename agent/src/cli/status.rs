@@ -1,0 +1,158 @@
+//! `pyralog-agent status`: the account of a running agent, for people.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::StatusArgs;
+use super::client::{Client, innermost};
+
+pub(super) async fn run(args: StatusArgs) -> Result<(), String> {
+    let response = Client::new(args.agent)?.get("/v1/status", &[]).await?;
+    let body = response.text().await.map_err(|error| format!("the answer broke off: {}", innermost(&error)))?;
+    let text = if args.json {
+        format!("{}\n", body.trim_end())
+    } else {
+        let status =
+            serde_json::from_str(&body).map_err(|_| "the answer is no status; is this an agent?".to_owned())?;
+        table(&status)
+    };
+    // A closed pipe is the reader's choice.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(())
+}
+
+fn table(status: &Value) -> String {
+    let mut out = String::new();
+    let memory = &status["memory"];
+    let (used, cap) = (number(&memory["used"]), number(&memory["cap"]));
+    let epoch = status["epoch"].as_u64().map_or("no epoch yet".to_owned(), |epoch| format!("epoch {epoch}"));
+    let id = status["agent_id"].as_str().unwrap_or("?");
+    let _ = writeln!(out, "agent    {id}, {epoch}, up {}", seconds(&status["uptime_s"]));
+    let _ = writeln!(
+        out,
+        "memory   {} {} of {} used, {} resident",
+        bar(used as f64 / (cap.max(1)) as f64),
+        bytes(used),
+        bytes(cap),
+        bytes(number(&memory["resident"]))
+    );
+    let runway =
+        if status["runway_s"].is_null() { "no loss in sight".to_owned() } else { seconds(&status["runway_s"]) };
+    let _ = writeln!(out, "runway   {runway}");
+    let sync = &status["sync"];
+    let _ = write!(out, "sync     {}", sync["state"].as_str().unwrap_or("?"));
+    if !sync["next_attempt_s"].is_null() {
+        let _ = write!(out, ", next attempt in {}", seconds(&sync["next_attempt_s"]));
+    }
+    if let Some(error) = sync["last_error"].as_str() {
+        let _ = write!(out, "\n         last error: {error}");
+    }
+    out.push_str("\n\n");
+    let mut rows = vec![["LOG", "ACCEPTED", "COMMITTED", "PENDING", "RECEIPTED", "BYTES"].map(str::to_owned)];
+    for (name, log) in status["logs"].as_object().into_iter().flatten() {
+        let count = |key: &str| number(&log[key]).to_string();
+        rows.push([
+            name.clone(),
+            count("accepted"),
+            count("committed"),
+            count("pending"),
+            receipts(&log["receipted"]),
+            bytes(number(&log["bytes"])),
+        ]);
+    }
+    if rows.len() == 1 {
+        out.push_str("no log yet: nothing has been sent here\n");
+    } else {
+        columns(&rows, &mut out);
+    }
+    out
+}
+
+fn columns(rows: &[[String; 6]], out: &mut String) {
+    let mut widths = [0; 6];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in rows {
+        for (index, (width, cell)) in widths.iter().zip(row).enumerate() {
+            let gap = if index == 0 { "" } else { "  " };
+            let _ = if index == 0 { write!(out, "{cell:<width$}") } else { write!(out, "{gap}{cell:>width$}") };
+        }
+        out.push('\n');
+    }
+}
+
+/// `5 (4 evicted, 1 lost)`, or `0`.
+fn receipts(receipted: &Value) -> String {
+    let reasons: Vec<(&String, u64)> = receipted
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(reason, count)| (reason, number(count)))
+        .filter(|(_, n)| *n > 0)
+        .collect();
+    let total: u64 = reasons.iter().map(|(_, count)| count).sum();
+    if reasons.is_empty() {
+        return "0".to_owned();
+    }
+    let listed: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    format!("{total} ({})", listed.join(", "))
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn bar(share: f64) -> String {
+    const WIDTH: usize = 20;
+    let full = ((share.clamp(0.0, 1.0) * WIDTH as f64).round() as usize).min(WIDTH);
+    format!("[{}{}]", "#".repeat(full), ".".repeat(WIDTH - full))
+}
+
+fn bytes(count: u64) -> String {
+    bytesize::ByteSize(count).display().iec().to_string()
+}
+
+fn seconds(value: &Value) -> String {
+    match value.as_f64().and_then(|s| Duration::try_from_secs_f64(s.round()).ok()) {
+        Some(duration) => humantime::format_duration(duration).to_string(),
+        None => "?".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_the_whole_account() {
+        let status = serde_json::json!({
+            "agent_id": "board-17", "incarnation": "00", "epoch": 3, "uptime_s": 7200.4, "runway_s": 11520.0,
+            "memory": {"used": 33554432u64, "cap": 67108864u64, "resident": 41943040u64},
+            "sync": {"state": "backoff", "last_error": "connection refused", "next_attempt_s": 12.0},
+            "logs": {"climate": {"accepted": 10, "committed": 6, "pending": 3, "receipted": {"evicted": 1, "lost": 0}, "bytes": 2048}}
+        });
+        let text = table(&status);
+        for part in [
+            "board-17, epoch 3, up 2h",
+            "[##########..........] 32.0 MiB of 64.0 MiB",
+            "runway   3h 12m",
+            "backoff, next attempt in 12s",
+            "last error: connection refused",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        let row: Vec<_> = text.lines().last().unwrap().split_whitespace().collect();
+        assert_eq!(row, ["climate", "10", "6", "3", "1", "(1", "evicted)", "2.0", "KiB"]);
+    }
+
+    #[test]
+    fn an_answer_with_nothing_in_it_is_no_panic() {
+        assert!(table(&serde_json::json!({})).contains("no log yet"));
+    }
+}

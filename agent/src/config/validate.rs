@@ -1,0 +1,145 @@
+//! Rules between keys. Each message says what to change.
+
+use super::problem::Problem;
+use super::reader::Reader;
+use super::types::Config;
+use super::units::format_size;
+
+/// Under this cap the fixed needs of segments and connections leave no room for data.
+const MIN_MEMORY: u64 = 2 << 20;
+
+/// Checks the rules between keys, adds to the problems of `reader`, and gives the warnings.
+pub(super) fn settle(config: &mut Config, reader: &mut Reader) -> Vec<String> {
+    let mut check = Check { reader, warnings: Vec::new() };
+    check.storage(config);
+    check.listeners(config);
+    check.sync(config);
+    check.rest(config);
+    check.warnings
+}
+
+struct Check<'r> {
+    reader: &'r mut Reader,
+    warnings: Vec<String>,
+}
+
+impl Check<'_> {
+    fn storage(&mut self, config: &Config) {
+        let storage = &config.storage;
+        if storage.max_memory < MIN_MEMORY {
+            let asked = format_size(storage.max_memory);
+            self.wrong("storage.max_memory", format!("{asked} is too small to hold data; give at least 2MiB"));
+            return;
+        }
+        self.share("http.max_body", config.http.max_body, storage.max_memory, 4);
+        self.share("mqtt.max_packet", config.mqtt.max_packet, storage.max_memory, 4);
+        self.share("sync.max_batch", config.sync.max_batch, storage.max_memory, 4);
+        let segment = storage.max_segment_bytes.unwrap_or(1 << 20);
+        if !(64 << 10..=1 << 20).contains(&segment) {
+            let asked = format_size(segment);
+            self.wrong("storage.max_segment_bytes", format!("{asked} is out of range; it must be from 64KiB to 1MiB"));
+        }
+        if storage.segment_age.is_zero() {
+            self.wrong("storage.segment_age", "0s would make a segment of every record; give at least 1s".into());
+        }
+    }
+
+    /// One thing that lives inside the budget must leave room for the rest.
+    fn share(&mut self, key: &str, bytes: u64, memory: u64, divisor: u64) {
+        if bytes == 0 {
+            self.wrong(key, "0 would refuse everything; give a size such as \"256KiB\"".into());
+        } else if bytes > memory / divisor {
+            let most = format_size(memory / divisor);
+            let message = format!(
+                "{} is over 1/{divisor} of storage.max_memory; give at most {most}, or raise storage.max_memory",
+                format_size(bytes)
+            );
+            self.wrong(key, message);
+        }
+    }
+
+    fn listeners(&mut self, config: &Config) {
+        let (mqtt, http) = (&config.mqtt, &config.http);
+        if mqtt.enabled && !mqtt.listen.ip().is_loopback() && mqtt.users.is_empty() && !mqtt.allow_anonymous {
+            let message = format!(
+                "{} can be reached from other machines and nobody needs a password; add [[mqtt.user]], \
+                 listen on 127.0.0.1, or set mqtt.allow_anonymous = true",
+                mqtt.listen
+            );
+            self.wrong("mqtt.listen", message);
+        }
+        if !http.listen.ip().is_loopback() && http.tokens.is_empty() && !http.allow_anonymous {
+            let message = format!(
+                "{} can be reached from other machines and nobody needs a token; set http.token_file, \
+                 listen on 127.0.0.1, or set http.allow_anonymous = true",
+                http.listen
+            );
+            self.wrong("http.listen", message);
+        }
+        if mqtt.enabled && mqtt.listen == http.listen && http.listen.port() != 0 {
+            let message = format!("{} is also mqtt.listen; give each its own port", http.listen);
+            self.wrong("http.listen", message);
+        }
+        for (name, listen, secrets, tls) in [
+            ("mqtt", mqtt.listen, !mqtt.users.is_empty(), mqtt.tls.is_some()),
+            ("http", http.listen, !http.tokens.is_empty(), http.tls.is_some()),
+        ] {
+            if secrets && !tls && !listen.ip().is_loopback() {
+                self.warnings.push(format!(
+                    "{name}.listen is {listen} without TLS: passwords cross the network in the clear; set {name}.tls_cert and {name}.tls_key"
+                ));
+            }
+        }
+    }
+
+    fn sync(&mut self, config: &Config) {
+        let sync = &config.sync;
+        let Some(upstream) = &sync.upstream else {
+            if sync.token_file.is_some() {
+                self.warnings.push("sync.token_file is set and sync.upstream is not: nothing is sent".to_owned());
+            }
+            return;
+        };
+        let url = reqwest::Url::parse(upstream).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let Some(url) = url else {
+            let message = format!("\"{upstream}\" is not the URL of a hub; write http://host:7390 or https://host");
+            return self.wrong("sync.upstream", message);
+        };
+        let host = url.host_str().unwrap_or_default();
+        let local = host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        if url.scheme() == "http" && sync.token_file.is_some() && !local {
+            self.warnings
+                .push(format!("sync.upstream is {upstream}: the token crosses the network in the clear; use https"));
+        }
+        if sync.interval.is_zero() {
+            self.wrong("sync.interval", "0s would never rest; give at least \"1s\"".into());
+        }
+        if sync.timeout.is_zero() {
+            self.wrong("sync.timeout", "0s gives no answer a chance; give at least \"1s\"".into());
+        }
+    }
+
+    fn rest(&mut self, config: &Config) {
+        for (key, duration) in
+            [("http.header_timeout", config.http.header_timeout), ("http.body_timeout", config.http.body_timeout)]
+        {
+            if duration.is_zero() {
+                self.wrong(key, "0s gives no client a chance; give at least \"1s\"".into());
+            }
+        }
+        if config.log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
+            let message = format!(
+                "\"{}\" is not a level; write error, warn, info, debug or trace, or directives such as \
+                 \"info,pyralog_agent::ingest=debug\"",
+                config.log.level
+            );
+            self.wrong("log.level", message);
+        }
+    }
+
+    fn wrong(&mut self, key: &str, message: String) {
+        let place = self.reader.places.get(key).cloned();
+        self.reader.problems.push(Problem { place, key: key.to_owned(), message });
+    }
+}

@@ -1,0 +1,80 @@
+//! Request bodies on their way to a decoder: every chunk under a limit, every wait under a limit.
+
+use axum::body::Body;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
+
+use super::Api;
+use super::error::ApiError;
+use crate::ingest::body::Coding;
+use crate::ingest::upload::{WriteError, WriteReport};
+
+/// The packing of a body, from its header.
+///
+/// # Errors
+/// 415 for one that we do not know.
+pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, ApiError> {
+    let named = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
+    Ok(Coding::from_header(named)?)
+}
+
+/// Hands the chunks of a body to `take` as they come.
+///
+/// # Errors
+/// 413 over the limit, 408 when the body pauses for too long, 400 when it breaks off, and what `take` says.
+pub(super) async fn pump(
+    api: &Api,
+    headers: &HeaderMap,
+    mut body: Body,
+    mut take: impl FnMut(&[u8]) -> Result<(), ApiError>,
+) -> Result<(), ApiError> {
+    let (limit, patience) = (api.limits.max_body, api.limits.body_timeout);
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|len| len > limit) {
+        return Err(ApiError::too_large(limit));
+    }
+    let mut len = 0;
+    loop {
+        let frame = tokio::time::timeout(patience, body.frame()).await.map_err(|_| {
+            let waited = crate::config::format_duration(patience);
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, format!("the body paused for {waited} (http.body_timeout)"))
+        })?;
+        let Some(frame) = frame else { return Ok(()) };
+        let frame = frame.map_err(|error| ApiError::bad(format!("the body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        len += data.len() as u64;
+        api.counters.body(data.len());
+        if len > limit {
+            return Err(ApiError::too_large(limit));
+        }
+        take(&data)?;
+    }
+}
+
+/// The report of a body of which every part is stored.
+///
+/// # Errors
+/// 400 with the first bad line, or with what no log has a place for.
+pub(super) fn complete(api: &Api, report: WriteReport) -> Result<WriteReport, ApiError> {
+    let WriteReport { accepted, rejected, rejected_values, .. } = report;
+    api.counters.refused(rejected + rejected_values);
+    let kept = format!("{accepted} good records were stored");
+    if let Some(error) = report.errors.first() {
+        let others = if rejected > 1 { format!(" ({} more are bad)", rejected - 1) } else { String::new() };
+        let message = format!("partial write: {error}{others}; {kept}");
+        return Err(ApiError { line: Some(error.line), ..ApiError::bad(message) });
+    }
+    if rejected + rejected_values > 0 {
+        return Err(ApiError::bad(format!(
+            "partial write: {rejected} records and {rejected_values} values have no place (a name over 255 bytes, or beyond \
+             storage.max_logs or storage.max_columns) and went to the log _rejected; {kept}"
+        )));
+    }
+    Ok(report)
+}
+
+/// A write that ended early, counted and in words.
+pub(super) fn broken(api: &Api, error: WriteError) -> ApiError {
+    api.counters.refused(error.report.rejected + error.report.rejected_values);
+    error.into()
+}

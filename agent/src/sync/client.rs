@@ -1,0 +1,143 @@
+//! One exchange with a hub over HTTP.
+
+use super::SyncConfig;
+use pyralog_sync_protocol::Failure;
+use pyralog_sync_protocol::frame::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE as CONTENT_TYPE_HEADER, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, Url};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Largest answer that is read: every log with a cursor, twice over.
+const MAX_REPLY: usize = 2 << 20;
+/// Largest text of a foreign error that is kept.
+const MAX_MESSAGE: usize = 300;
+
+/// Why no client can be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The URL cannot be used.
+    #[error("sync.upstream = {url:?} is not a URL of a hub ({why}): write for example \"http://hub.example:7390\"")]
+    Url {
+        /// The configured text.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The HTTP client does not come up (no TLS roots on this machine, for example).
+    #[error("the HTTP client for sync cannot be set up: {0}")]
+    Setup(#[from] reqwest::Error),
+}
+
+/// Speaks to one hub.
+#[derive(Debug, Clone)]
+pub struct HubClient {
+    http: Client,
+    hello: Url,
+    batch: Url,
+    token_file: Option<PathBuf>,
+}
+
+impl HubClient {
+    /// A client for the hub and agent of `config`.
+    pub fn new(config: &SyncConfig) -> Result<Self, ClientError> {
+        let bad = |why: String| ClientError::Url { url: config.upstream.clone(), why };
+        let base = Url::parse(&config.upstream).map_err(|error| bad(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(bad("it needs http:// or https:// and a host".into()));
+        }
+        let path = |what: &str| {
+            let mut url = base.clone();
+            match url.path_segments_mut() {
+                Ok(mut parts) => {
+                    parts.pop_if_empty().extend(["v1", "sync", config.agent_id.as_str(), what]);
+                }
+                Err(()) => return Err(bad("it has no path".into())),
+            }
+            Ok(url)
+        };
+        let (hello, batch) = (path("hello")?, path("batch")?);
+        let http = Client::builder()
+            .user_agent(concat!("pyralog-agent/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(config.timeout.min(Duration::from_secs(10)))
+            .timeout(config.timeout)
+            // One exchange at a time needs one connection; a hub behind an address that moves is found again soon.
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(Duration::from_secs(90))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, hello, batch, token_file: config.token_file.clone() })
+    }
+
+    /// Sends a message and gives the bytes of the protocol's answer.
+    pub async fn exchange(&self, hello: bool, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
+        let url = if hello { &self.hello } else { &self.batch };
+        let mut request = self.http.post(url.clone()).header(CONTENT_TYPE_HEADER, CONTENT_TYPE).body(message);
+        if let Some(token) = self.token()? {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.map_err(|error| Failure::Transport(self.words(&error)))?;
+        let answers = response.headers().get(CONTENT_TYPE_HEADER).is_some_and(|kind| kind == CONTENT_TYPE);
+        if answers {
+            return self.read(response, MAX_REPLY).await;
+        }
+        Err(self.foreign(response).await)
+    }
+
+    /// The token as it stands in its file now, so that a changed one is taken without a restart.
+    fn token(&self) -> Result<Option<String>, Failure> {
+        let Some(path) = &self.token_file else { return Ok(None) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::Transport(format!("the token file {} cannot be read: {error}", path.display()))
+        })?;
+        Ok(Some(text.trim().to_owned()))
+    }
+
+    async fn read(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| Failure::Transport(self.words(&error)))? {
+            if body.len() + chunk.len() > limit {
+                return Err(Failure::Transport(format!("the hub's answer is over the limit of {limit} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// An answer that is not of the protocol: a proxy, a wrong address, a refused token.
+    async fn foreign(&self, response: Response) -> Failure {
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let said = self.read(response, 64 << 10).await.unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let said: String = said.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+        let message = match (status, &self.token_file) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(path)) => {
+                format!("the hub refused the token in {}: put a token of this agent there. {said}", path.display())
+            }
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
+                format!("the hub asks for a token: set sync.token_file. {said}")
+            }
+            (status, _) if status.is_success() => {
+                format!("{} does not answer as a hub: check sync.upstream", self.hello.origin().ascii_serialization())
+            }
+            _ => said,
+        };
+        Failure::Status { code: status.as_u16(), message, retry_after: retry_after.map(Duration::from_secs) }
+    }
+
+    /// What went wrong with the transport, with its causes, without the URL (it may hold a password).
+    fn words(&self, error: &reqwest::Error) -> String {
+        let host = self.hello.host_str().unwrap_or_default();
+        let port = self.hello.port_or_known_default().unwrap_or_default();
+        if error.is_timeout() {
+            return format!("{host}:{port} did not answer in time");
+        }
+        let mut last: &dyn std::error::Error = error;
+        while let Some(source) = last.source() {
+            last = source;
+        }
+        let what = if error.is_connect() { "cannot be reached" } else { "broke off the exchange" };
+        format!("{host}:{port} {what}: {last}")
+    }
+}

@@ -1,0 +1,51 @@
+//! Ships the ring's logs to a hub: a thin driver around [`pyralog_sync_protocol::Sender`].
+//!
+//! The driver owns the socket and the clock. Its loop only gathers what happened; what follows from it is decided by the
+//! sender. One exchange is under way at a time.
+
+mod client;
+mod driver;
+mod report;
+mod source;
+
+pub use client::{ClientError, HubClient};
+pub use driver::run;
+pub use report::{SyncReport, SyncShared, SyncState};
+
+use pyralog_sync_protocol::AgentId;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How an agent reaches its hub and how often.
+#[derive(Debug, Clone)]
+pub struct SyncConfig {
+    /// The hub's base URL, `http://` or `https://`.
+    pub upstream: String,
+    /// The agent's name.
+    pub agent_id: AgentId,
+    /// Time between rounds.
+    pub interval: Duration,
+    /// Bytes at which a batch is full; a segment that is larger goes alone.
+    pub max_batch: u32,
+    /// Packed bytes not committed yet at which a round begins before its time.
+    pub threshold: u64,
+    /// A file that holds the bearer token for the hub.
+    pub token_file: Option<PathBuf>,
+    /// How long one exchange may take.
+    pub timeout: Duration,
+}
+
+impl SyncConfig {
+    /// The defaults for an agent and a hub: a round a minute, batches of 1 MiB.
+    pub fn new(upstream: String, agent_id: AgentId) -> Self {
+        Self {
+            upstream,
+            agent_id,
+            interval: Duration::from_secs(60),
+            max_batch: 1 << 20,
+            threshold: 4 << 20,
+            token_file: None,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Clients that mean harm, or that are merely broken.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use crate::agent::{Agent, answer};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_never_ends_is_given_up() {
+    let agent = Agent::start(&[("http.header_timeout", "200ms")]).await;
+    // Returns only because the agent closes the connection.
+    agent.raw(b"GET /v1/status HTTP/1.1\r\nhost: a\r\nx-slow: ".to_vec()).await;
+    assert!(agent.get("/healthz").await.status().is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_pauses_is_given_up_and_what_came_is_kept() {
+    let agent = Agent::start(&[("http.body_timeout", "200ms")]).await;
+    let answer = agent.raw(b"POST /write HTTP/1.1\r\nhost: a\r\ncontent-length: 99\r\n\r\nm f=1\n".to_vec()).await;
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("http.body_timeout"), "{answer}");
+    assert_eq!(agent.records("m").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enormous_head_is_refused() {
+    let agent = Agent::start(&[]).await;
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    assert!(agent.raw(head.into_bytes()).await.starts_with("HTTP/1.1 431"));
+    let many: String = (0..500).map(|n| format!("x{n}: y\r\n")).collect();
+    assert!(agent.raw(format!("GET / HTTP/1.1\r\n{many}\r\n").into_bytes()).await.starts_with("HTTP/1.1 431"));
+    assert!(agent.raw(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc".to_vec()).await.starts_with("HTTP/1.1 400"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_is_stopped_at_the_limit_of_the_unpacked_body() {
+    let agent = Agent::start(&[("storage.max_memory", "16MiB")]).await;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&vec![b'x'; 64 << 20]).unwrap();
+    let bomb = encoder.finish().unwrap();
+    let request = agent.client.post(agent.at("/write")).header("content-encoding", "gzip").body(bomb);
+    let (status, body) = answer(request.send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
+    assert!(agent.app.ring().budget().used() <= 16 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_and_are_served_when_others_go() {
+    let agent = Agent::start(&[("http.max_connections", "2"), ("http.header_timeout", "60s")]).await;
+    let address = agent.app.endpoints().http;
+    let idle: Vec<_> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let waiting = agent.get("/healthz");
+    let free = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(idle);
+    };
+    let (answer, ()) = tokio::join!(waiting, free);
+    assert!(answer.status().is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_who_does_not_read_holds_little_and_is_given_up() {
+    let agent = Agent::start(&[("storage.max_memory", "8MiB"), ("http.body_timeout", "300ms")]).await;
+    let lines: String = (0..20_000).map(|n| format!("m a=\"{}\" {n}\n", "x".repeat(200))).collect();
+    for part in lines.as_bytes().chunks(1_000_000) {
+        // Cut anywhere: a bad line at each cut is of no interest here.
+        agent.client.post(agent.at("/write")).body(part.to_vec()).send().await.unwrap();
+    }
+    let mut deaf = TcpStream::connect(agent.app.endpoints().http).unwrap();
+    deaf.write_all(b"GET /v1/logs/m/records HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let status = agent.app.ring().status();
+        assert!(status.guest_bytes < 3 << 20, "{} bytes are held", status.guest_bytes);
+        let metrics = agent.text("/metrics").await;
+        if metrics.contains("pyralog_http_connections 1.0\n") || metrics.contains("pyralog_http_connections 1\n") {
+            return;
+        }
+    }
+    panic!("the connection was never closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_in_good_order_while_clients_hang_on() {
+    let agent = Agent::start(&[("shutdown_grace", "2s")]).await;
+    agent.write("m f=1\n").await;
+    let _idle = TcpStream::connect(agent.app.endpoints().http).unwrap();
+    let ring = agent.app.ring().clone();
+    let stopped = tokio::time::timeout(Duration::from_secs(60), agent.app.stop()).await;
+    assert!(stopped.is_ok(), "the stop hangs");
+    assert_eq!(ring.status().open_bytes, 0, "what was open is sealed");
+}

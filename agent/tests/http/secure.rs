@@ -1,0 +1,48 @@
+//! Tokens and TLS.
+
+use reqwest::StatusCode;
+
+use crate::agent::{Agent, answer};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tokens_nothing_is_read_or_written_without_one() {
+    let agent = Agent::start(&[("http.tokens", "[\"s3cret\"]")]).await;
+    for path in ["/v1/status", "/v1/logs", "/v1/logs/a/records", "/metrics"] {
+        let response = agent.get(path).await;
+        assert!(response.headers().contains_key("www-authenticate"), "{path}");
+        let (status, body) = answer(response).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        assert!(body["error"].as_str().unwrap().contains("http.token"), "{body}");
+    }
+    let (status, body) = agent.post("/api/v2/write", "text/plain", "m f=1").await;
+    assert_eq!((status, body["code"].as_str()), (StatusCode::UNAUTHORIZED, Some("unauthorized")));
+    for path in ["/", "/ping", "/health", "/healthz", "/readyz"] {
+        assert!(agent.get(path).await.status().is_success(), "{path}");
+    }
+    let post = || agent.client.post(agent.at("/write?db=x")).body("m f=1 1");
+    for request in [
+        post().bearer_auth("s3cret"),
+        post().header("authorization", "Token s3cret"),
+        post().basic_auth("anyone", Some("s3cret")),
+        agent.client.post(agent.at("/write?db=x&u=a&p=s3cret")).body("m f=1 1"),
+    ] {
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+    }
+    assert_eq!(post().bearer_auth("s3cres").send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    let status = agent.client.get(agent.at("/v1/status")).bearer_auth("s3cret").send().await.unwrap();
+    assert_eq!(answer(status).await.1["logs"]["m"]["accepted"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_certificate_the_door_speaks_https() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let (cert, key) = (format!("{data}/cert.pem"), format!("{data}/key.pem"));
+    let agent = Agent::start(&[("http.tls_cert", &cert), ("http.tls_key", &key)]).await;
+    let trusted = reqwest::Certificate::from_pem(&std::fs::read(&cert).unwrap()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([trusted]).build().unwrap();
+    let url = format!("https://localhost:{}", agent.app.endpoints().http.port());
+    let written = client.post(format!("{url}/write")).body("climate temp=1").send().await.unwrap();
+    assert_eq!(written.status(), StatusCode::NO_CONTENT);
+    let read = client.get(format!("{url}/v1/logs/climate/records")).send().await.unwrap();
+    assert_eq!(read.text().await.unwrap().lines().count(), 1);
+}

@@ -1,0 +1,135 @@
+//! The proof runs on real data: every promise, a line each with its figures.
+//!
+//! ```text
+//! cargo build --release --workspace --bins
+//! cargo run --release -p pyralog-e2e --bin prove -- --data DIR [case ...]
+//! ```
+//! `DIR` holds `air-quality.csv.gz` (a column `time`, then `tag:NAME` and `TYPE:NAME`). Without `--data` a generated set of the same size
+//! stands in. Exit code 1 if a promise is broken.
+
+#![allow(clippy::print_stdout, reason = "the figures are what the program is for")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use pyralog_e2e::agent::Options;
+use pyralog_e2e::dataset::Dataset;
+use pyralog_e2e::scenario::{Figures, crash, fence, overflow, round_trip};
+use pyralog_e2e::{Result, generate, rate};
+
+/// Runs the proofs.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Folder of the data sets.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Cases to run: round-trip, overflow, crash, fence, rate. All of them if none is named.
+    cases: Vec<Case>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Case {
+    RoundTrip,
+    Overflow,
+    Crash,
+    Fence,
+    Rate,
+}
+
+const ALL: [(Case, &str); 5] = [
+    (
+        Case::RoundTrip,
+        "all records by HTTP and MQTT, hub killed thrice: bit-exact, in order, once, nothing written to disk",
+    ),
+    (Case::Overflow, "4 MiB ring, hub away: committed + receipted = accepted, VmHWM under 20 MiB"),
+    (Case::Crash, "agent killed -9: new epoch, the rest of the old one lost by receipt, nothing twice"),
+    (Case::Fence, "two agents with one id: the older is fenced and says so"),
+    (Case::Rate, "MQTT QoS 1 acknowledged per second, at least mosquitto's"),
+];
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&args)));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: &Args) -> Result<bool> {
+    let data = match &args.data {
+        Some(folder) => Dataset::load(&folder.join("air-quality.csv.gz"))?,
+        None => generate::weather(42, 105_192),
+    };
+    println!("{} rows, {} columns, {} kernel", data.rows.len(), data.columns.len(), kernel());
+    let mut all_passed = true;
+    for (case, promise) in ALL {
+        if !args.cases.is_empty() && !args.cases.contains(&case) {
+            continue;
+        }
+        let folder = tempfile::tempdir()?;
+        let begun = Instant::now();
+        let outcome = prove(case, folder.path(), &data).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        match outcome {
+            Ok(figures) => println!("PASS {promise} [{seconds:.1} s]\n     {figures}"),
+            Err(error) => {
+                all_passed = false;
+                println!("FAIL {promise} [{seconds:.1} s]\n     {error}");
+            }
+        }
+    }
+    Ok(all_passed)
+}
+
+async fn prove(case: Case, folder: &Path, data: &Dataset) -> Result<Figures> {
+    match case {
+        Case::RoundTrip => round_trip::run(folder, data, LIMIT).await,
+        Case::Overflow => {
+            let size = overflow::Size { max_memory: "4MiB", max_resident: 20 << 20, rounds: 5, limit: LIMIT };
+            overflow::run(folder, data, &size).await
+        }
+        Case::Crash => crash::run(folder, data, LIMIT).await,
+        Case::Fence => fence::run(folder, data, LIMIT).await,
+        Case::Rate => rates(folder, data).await,
+    }
+}
+
+/// Ours decodes and stores each publish, mosquitto discards it. By turns, the best of three, so that a neighbour's noise hits both.
+async fn rates(folder: &Path, data: &Dataset) -> Result<Figures> {
+    let (_broker, mosquitto) = rate::mosquitto(folder).await?;
+    let agent = Options::new("rate").start(folder).await?;
+    let mut payload = String::new();
+    data.rows.first().map(|row| data.json(row, &mut payload)).ok_or("no data")?;
+    let mut figures = Figures::default();
+    let mut slower = Vec::new();
+    for (name, connections) in [("1 connection", 1), ("8 connections", 8)] {
+        let load = rate::Load { connections, publishes: 400_000, window: 1_000 };
+        let (mut ours, mut theirs) = (0.0_f64, 0.0_f64);
+        for _ in 0..3 {
+            theirs = theirs.max(rate::measure(mosquitto, load, &payload).await?);
+            ours = ours.max(rate::measure(agent.mqtt, load, &payload).await?);
+        }
+        let ratio = ours / theirs;
+        figures.add(name, format!("{ours:.0}/s, mosquitto {theirs:.0}/s, ratio {ratio:.2}"));
+        if ratio < 1.0 {
+            slower.push(name);
+        }
+    }
+    figures.add("payload", format!("{} bytes", payload.len()));
+    if slower.is_empty() { Ok(figures) } else { Err(format!("slower with {}: {figures}", slower.join(" and ")).into()) }
+}
+
+fn kernel() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
+}

@@ -1,0 +1,46 @@
+//! An HTTP client with a limit on every request.
+
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::Value;
+
+use crate::Result;
+
+/// A client for the local servers of a test.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn client() -> Result<Client> {
+    // An error means that another test of this process has installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(Client::builder().timeout(Duration::from_secs(60)).no_proxy().build()?)
+}
+
+/// Sends a request; the status and the body, whatever they are.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn answer(request: RequestBuilder) -> Result<(StatusCode, Vec<u8>)> {
+    let response = request.send().await?;
+    let status = response.status();
+    Ok((status, response.bytes().await?.to_vec()))
+}
+
+/// The JSON of an answer that must be a success.
+///
+/// # Errors
+/// When it is not, with what the server said.
+pub async fn json(request: RequestBuilder) -> Result<Value> {
+    let body = bytes(request).await?;
+    serde_json::from_slice(&body).map_err(|error| format!("{error} in {}", String::from_utf8_lossy(&body)).into())
+}
+
+/// The body of an answer that must be a success.
+///
+/// # Errors
+/// When it is not, with what the server said.
+pub async fn bytes(request: RequestBuilder) -> Result<Vec<u8>> {
+    let (status, body) = answer(request).await?;
+    if status.is_success() { Ok(body) } else { Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into()) }
+}

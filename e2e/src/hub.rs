@@ -1,0 +1,123 @@
+//! A running `pyralog-hub` that can be killed and started again at the same address.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reqwest::Client;
+
+use crate::account::EpochAccount;
+use crate::process::{Process, address_in, binary};
+use crate::table::Table;
+use crate::{Result, http, wait};
+
+/// A hub over a directory, running or not.
+#[derive(Debug)]
+pub struct Hub {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The directory of its store.
+    pub store: PathBuf,
+    process: Option<Process>,
+    client: Client,
+    env: Vec<(String, String)>,
+}
+
+impl Hub {
+    /// A hub that is not there yet, at an address that is free now.
+    ///
+    /// # Errors
+    /// When no address is free.
+    pub fn absent(folder: &Path) -> Result<Self> {
+        let address = crate::process::free_address()?;
+        Ok(Self { address, store: folder.join("store"), process: None, client: http::client()?, env: Vec::new() })
+    }
+
+    /// A running hub.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(folder: &Path) -> Result<Self> {
+        let mut hub = Self::absent(folder)?;
+        hub.up().await?;
+        Ok(hub)
+    }
+
+    /// Sets a key of the configuration, from the next start on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.env.push((format!("PYRALOG_{}", key.to_uppercase().replace('.', "__")), value.to_owned()));
+    }
+
+    /// Starts it and waits until it answers; does nothing if it runs.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn up(&mut self) -> Result<()> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&self.store)?;
+        let mut command = Command::new(binary("pyralog-hub")?);
+        command.arg("serve").arg("--listen").arg(self.address.to_string());
+        command.arg("--store").arg(format!("file://{}", self.store.display())).envs(self.env.iter().cloned());
+        self.run(command).await
+    }
+
+    /// Starts it by a command of the caller's.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn run(&mut self, command: Command) -> Result<()> {
+        let mut process = Process::start("pyralog-hub", command)?;
+        self.address = process.find("its address", |text| address_in(text, "listening on")).await?;
+        self.process = Some(process);
+        let health = format!("{}/healthz", self.url());
+        wait::until("the hub to answer", wait::LONG, async || http::bytes(self.client.get(&health)).await.map(Some))
+            .await?;
+        Ok(())
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Its process, while it runs.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
+    }
+
+    /// Base URL of its API, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The account of a log, with its sums checked.
+    ///
+    /// # Errors
+    /// When there is none, or it is wrong.
+    pub async fn account(&self, agent: &str, log: &str) -> Result<Vec<EpochAccount>> {
+        let request = self.client.get(format!("{}/v1/agents/{agent}/logs/{log}", self.url()));
+        EpochAccount::read_all(&http::json(request).await?)
+    }
+
+    /// All records of a log, every epoch.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn records(&self, agent: &str, log: &str) -> Result<Table> {
+        let request = self.client.get(format!("{}/v1/agents/{agent}/logs/{log}/records", self.url()));
+        Table::read(&http::bytes(request.header("accept", "application/vnd.apache.arrow.stream")).await?)
+    }
+
+    /// Walks the stored chain with `pyralog-hub verify`.
+    ///
+    /// # Errors
+    /// When it finds a fault.
+    pub fn verify(&self) -> Result<String> {
+        let mut command = Command::new(binary("pyralog-hub")?);
+        let out = command.arg("verify").arg("--store").arg(format!("file://{}", self.store.display())).output()?;
+        let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        if out.status.success() { Ok(said) } else { Err(format!("verify: {}: {said}", out.status).into()) }
+    }
+}

@@ -1,0 +1,8 @@
+//! End-to-end tests of the real binaries. One program, so that it is linked once.
+
+mod account;
+mod bad_input;
+mod bad_mqtt;
+mod clients;
+mod hub_trouble;
+mod quickstart;

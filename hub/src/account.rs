@@ -1,0 +1,379 @@
+//! The account: for every log, what was committed, what is receipted and why, and how far the agent is ahead.
+//!
+//! Entries carry running totals, so the last entry of a chain tells the sums, and receipts are found by bisection instead
+//! of reading the whole chain.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use pyralog_sync_protocol::entry::{Content, Entry, Tip};
+use pyralog_sync_protocol::epoch::{EpochRecord, HeadsRecord};
+use pyralog_sync_protocol::frame::Reason;
+use serde::Serialize;
+
+use crate::store::{Chain, MAX_PAGE, Store, StoreError};
+
+/// Receipts that an account lists for one epoch; more are counted.
+const MAX_RECEIPTS: usize = 10_000;
+
+/// Names looked through for one that was meant.
+const MAX_CANDIDATES: usize = 4_096;
+
+/// An agent in the fleet's list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentSummary {
+    /// Its id.
+    pub agent: String,
+    /// Its newest epoch.
+    pub epoch: u32,
+    /// The incarnation of that epoch, in hex.
+    pub incarnation: String,
+    /// When the epoch was opened, Unix nanoseconds.
+    pub opened_at: i64,
+    /// How many logs it ever committed to.
+    pub log_count: usize,
+}
+
+/// An agent with the newest epoch of each of its logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AgentAccount {
+    /// The agent.
+    #[serde(flatten)]
+    pub summary: AgentSummary,
+    /// Its logs by name; at most as many as were asked for.
+    pub logs: BTreeMap<String, EpochAccount>,
+}
+
+/// All epochs of one log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogAccount {
+    /// The agent.
+    pub agent: String,
+    /// The log.
+    pub log: String,
+    /// Its epochs, oldest first.
+    pub epochs: Vec<EpochAccount>,
+}
+
+/// One log during one epoch. Invariant: `next_offset` = `committed` + the sum of `receipted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EpochAccount {
+    /// The epoch.
+    pub epoch: u32,
+    /// Its incarnation, in hex.
+    pub incarnation: String,
+    /// The offset that the hub expects next.
+    pub next_offset: u64,
+    /// The highest head that the agent told of.
+    pub head_seen: u64,
+    /// Records committed.
+    pub committed: u64,
+    /// Records receipted, by reason; only reasons that occurred.
+    pub receipted: BTreeMap<&'static str, u64>,
+    /// How many records the hub knows of and has not got: `head_seen` - `next_offset`.
+    pub lag: u64,
+    /// Whether the epoch has ended.
+    pub closed: bool,
+    /// The hub's clock at the last commit, Unix nanoseconds; absent before the first.
+    pub received_at: Option<i64>,
+    /// The receipts, in order of offsets; absent in an agent's overview.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<Vec<ReceiptAccount>>,
+    /// Receipts that are not listed because there are too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub receipts_omitted: u64,
+}
+
+/// One receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReceiptAccount {
+    /// First offset.
+    pub from: u64,
+    /// Offset after the last.
+    pub to: u64,
+    /// Why.
+    pub reason: &'static str,
+    /// Lowest time of what is gone, Unix nanoseconds; `null` when nobody knows.
+    pub min_time: Option<i64>,
+    /// Highest time of what is gone.
+    pub max_time: Option<i64>,
+}
+
+/// Why there is no account.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AccountError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No such agent.
+    #[error("there is no agent {agent:?}{}", hint(.nearest))]
+    UnknownAgent {
+        /// The name asked for.
+        agent: String,
+        /// The nearest there is.
+        nearest: Option<String>,
+    },
+    /// No such log.
+    #[error("agent {agent:?} has no log {log:?}{}", hint(.nearest))]
+    UnknownLog {
+        /// The agent.
+        agent: String,
+        /// The name asked for.
+        log: String,
+        /// The nearest there is.
+        nearest: Option<String>,
+    },
+    /// A log has had too many columns over its epochs to show them side by side.
+    #[error("log {log:?} had more than {limit} columns over its epochs; read one epoch at a time (`epoch=`)")]
+    TooWide {
+        /// The log.
+        log: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A stored object cannot be read.
+    #[error("{name} is damaged: {reason}")]
+    Damaged {
+        /// Its name.
+        name: String,
+        /// How.
+        reason: String,
+    },
+}
+
+/// Up to `limit` agents above `after`.
+pub async fn agents(store: &dyn Store, after: Option<&str>, limit: usize) -> Result<Vec<AgentSummary>, AccountError> {
+    let mut summaries = Vec::new();
+    for agent in store.agents(after, limit).await? {
+        // An agent whose first hello failed half-way has a folder and no epoch.
+        if let Some(summary) = summary(store, &agent).await? {
+            summaries.push(summary);
+        }
+    }
+    Ok(summaries)
+}
+
+/// One agent with up to `limit` of its logs above `after`.
+pub async fn agent(
+    store: &dyn Store,
+    agent: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<AgentAccount, AccountError> {
+    let Some(summary) = summary(store, agent).await? else { return Err(unknown_agent(store, agent).await) };
+    let heads = heads(store, agent, summary.epoch).await?;
+    let mut accounts = BTreeMap::new();
+    for log in store.logs(agent, after, limit).await? {
+        let Some(epoch) = store.log_epochs(agent, &log).await?.last().copied() else { continue };
+        let chain = Chain { agent, epoch, log: &log };
+        let heard = if epoch == summary.epoch { heads.get(&log).copied().unwrap_or_default() } else { 0 };
+        let account = epoch_account(store, chain, heard, false).await?;
+        accounts.insert(log, account);
+    }
+    Ok(AgentAccount { summary, logs: accounts })
+}
+
+/// One log of one agent, over all its epochs.
+pub async fn log(store: &dyn Store, agent: &str, log: &str) -> Result<LogAccount, AccountError> {
+    let Some(summary) = summary(store, agent).await? else { return Err(unknown_agent(store, agent).await) };
+    let heads = heads(store, agent, summary.epoch).await?;
+    let mut numbers = store.log_epochs(agent, log).await?;
+    if heads.contains_key(log) && !numbers.contains(&summary.epoch) {
+        numbers.push(summary.epoch);
+    }
+    if numbers.is_empty() {
+        return Err(unknown_log(store, agent, log).await);
+    }
+    let mut epochs = Vec::with_capacity(numbers.len());
+    for epoch in numbers {
+        let heard = if epoch == summary.epoch { heads.get(log).copied().unwrap_or_default() } else { 0 };
+        epochs.push(epoch_account(store, Chain { agent, epoch, log }, heard, true).await?);
+    }
+    Ok(LogAccount { agent: agent.into(), log: log.into(), epochs })
+}
+
+/// The error for an agent that is not there, with the nearest that is.
+pub async fn unknown_agent(store: &dyn Store, agent: &str) -> AccountError {
+    let nearest = store.agents(None, MAX_CANDIDATES).await.ok().and_then(|names| nearest(agent, names));
+    AccountError::UnknownAgent { agent: agent.into(), nearest }
+}
+
+/// The error for a log that is not there, with the nearest that is.
+pub async fn unknown_log(store: &dyn Store, agent: &str, log: &str) -> AccountError {
+    match store.epochs(agent).await {
+        Err(error) => return error.into(),
+        Ok(epochs) if epochs.is_empty() => return unknown_agent(store, agent).await,
+        Ok(_) => {}
+    }
+    let nearest = store.logs(agent, None, MAX_CANDIDATES).await.ok().and_then(|names| nearest(log, names));
+    AccountError::UnknownLog { agent: agent.into(), log: log.into(), nearest }
+}
+
+async fn summary(store: &dyn Store, agent: &str) -> Result<Option<AgentSummary>, AccountError> {
+    let Some(epoch) = store.epochs(agent).await?.last().copied() else { return Ok(None) };
+    let record = store.epoch(agent, epoch).await?.unwrap_or_default();
+    let record = epoch_record(agent, epoch, &record)?;
+    let log_count = store.logs(agent, None, MAX_PAGE).await?.len();
+    Ok(Some(AgentSummary {
+        agent: agent.into(),
+        epoch,
+        incarnation: record.incarnation.to_string(),
+        opened_at: record.opened_at,
+        log_count,
+    }))
+}
+
+async fn heads(store: &dyn Store, agent: &str, epoch: u32) -> Result<BTreeMap<String, u64>, AccountError> {
+    let Some(record) = store.heads(agent, epoch).await? else { return Ok(BTreeMap::new()) };
+    let record = HeadsRecord::decode(&record)
+        .map_err(|error| damaged(format!("the heads of agent {agent}, epoch {epoch}"), &error))?;
+    Ok(record.heads.into_iter().map(|(log, head)| (log.as_str().to_owned(), head)).collect())
+}
+
+async fn epoch_account(
+    store: &dyn Store,
+    chain: Chain<'_>,
+    heard: u64,
+    with_receipts: bool,
+) -> Result<EpochAccount, AccountError> {
+    let record = store.epoch(chain.agent, chain.epoch).await?.unwrap_or_default();
+    let record = epoch_record(chain.agent, chain.epoch, &record)?;
+    let (tip, received_at) = match store.base_at(chain, u64::MAX).await? {
+        Some(base) => {
+            let bytes = read(store, chain, base).await?;
+            let entry = decode(store, chain, base, &bytes)?;
+            (entry.tip, Some(entry.received_at))
+        }
+        None => (Tip::default(), None),
+    };
+    let (mut receipts, mut receipts_omitted) = (None, 0);
+    if with_receipts {
+        let mut search = ReceiptSearch { store, chain, found: Vec::new(), omitted: 0 };
+        search.run(tip.cursor.lost()).await?;
+        (receipts, receipts_omitted) = (Some(search.found), search.omitted);
+    }
+    let receipted = Reason::ALL.into_iter().zip(tip.cursor.receipted).filter(|(_, count)| *count > 0);
+    let head_seen = tip.head_seen.max(heard).max(tip.cursor.next);
+    Ok(EpochAccount {
+        epoch: chain.epoch,
+        incarnation: record.incarnation.to_string(),
+        next_offset: tip.cursor.next,
+        head_seen,
+        committed: tip.cursor.committed(),
+        receipted: receipted.map(|(reason, count)| (reason.word(), count)).collect(),
+        lag: head_seen - tip.cursor.next,
+        closed: tip.closed,
+        received_at,
+        receipts,
+        receipts_omitted,
+    })
+}
+
+/// Finds the entries that raise the count of lost records.
+struct ReceiptSearch<'a> {
+    store: &'a dyn Store,
+    chain: Chain<'a>,
+    found: Vec<ReceiptAccount>,
+    omitted: u64,
+}
+
+impl ReceiptSearch<'_> {
+    async fn run(&mut self, lost_at_end: u64) -> Result<(), AccountError> {
+        let (mut from, mut lost) = (0, 0);
+        while lost < lost_at_end {
+            let bases = self.store.bases(self.chain, from, MAX_PAGE).await?;
+            let Some(last) = bases.last().copied() else { break };
+            let after = self.lost_after(last).await?;
+            self.within(&bases, lost, after).await?;
+            let Some(next) = last.checked_add(1) else { break };
+            (from, lost) = (next, after);
+        }
+        Ok(())
+    }
+
+    /// Bisects `bases`: before them `before` records were lost, after them `after`.
+    async fn within(&mut self, bases: &[u64], before: u64, after: u64) -> Result<(), AccountError> {
+        // Right halves wait on the stack: at most one for each bit of a page's size.
+        let mut ranges = vec![(bases, before, after)];
+        while let Some((bases, before, after)) = ranges.pop() {
+            match bases {
+                [] => {}
+                _ if before == after => {}
+                [base] => self.note(*base).await?,
+                _ => {
+                    let (left, right) = bases.split_at(bases.len() / 2);
+                    let middle = match left.last() {
+                        Some(base) => self.lost_after(*base).await?,
+                        None => before,
+                    };
+                    ranges.push((right, middle, after));
+                    ranges.push((left, before, middle));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn note(&mut self, base: u64) -> Result<(), AccountError> {
+        if self.found.len() == MAX_RECEIPTS {
+            self.omitted += 1;
+            return Ok(());
+        }
+        let bytes = read(self.store, self.chain, base).await?;
+        let entry = decode(self.store, self.chain, base, &bytes)?;
+        let content = entry.content().map_err(|error| damaged(self.store.entry_name(self.chain, base), &error))?;
+        if let Content::Receipt(receipt) = content {
+            let times_known = (receipt.min_time, receipt.max_time) != (0, 0);
+            self.found.push(ReceiptAccount {
+                from: receipt.from,
+                to: receipt.to,
+                reason: receipt.reason.word(),
+                min_time: times_known.then_some(receipt.min_time),
+                max_time: times_known.then_some(receipt.max_time),
+            });
+        }
+        Ok(())
+    }
+
+    async fn lost_after(&self, base: u64) -> Result<u64, AccountError> {
+        let bytes = read(self.store, self.chain, base).await?;
+        Ok(decode(self.store, self.chain, base, &bytes)?.tip.cursor.lost())
+    }
+}
+
+async fn read(store: &dyn Store, chain: Chain<'_>, base: u64) -> Result<Bytes, AccountError> {
+    let entry = store.entry(chain, base).await?;
+    entry.ok_or_else(|| AccountError::Damaged { name: store.entry_name(chain, base), reason: "it vanished".into() })
+}
+
+fn decode<'a>(store: &dyn Store, chain: Chain<'_>, base: u64, bytes: &'a [u8]) -> Result<Entry<'a>, AccountError> {
+    match Entry::decode(bytes) {
+        Ok(entry) if entry.base == base => Ok(entry),
+        Ok(entry) => {
+            let reason = format!("it holds the entry of offset {}", entry.base);
+            Err(AccountError::Damaged { name: store.entry_name(chain, base), reason })
+        }
+        Err(error) => Err(damaged(store.entry_name(chain, base), &error)),
+    }
+}
+
+fn epoch_record(agent: &str, epoch: u32, record: &[u8]) -> Result<EpochRecord, AccountError> {
+    EpochRecord::decode(record).map_err(|error| damaged(format!("the record of agent {agent}, epoch {epoch}"), &error))
+}
+
+fn damaged(name: String, error: &dyn std::fmt::Display) -> AccountError {
+    AccountError::Damaged { name, reason: error.to_string() }
+}
+
+fn nearest(name: &str, names: Vec<String>) -> Option<String> {
+    let scored = names.into_iter().map(|known| (strsim::normalized_damerau_levenshtein(name, &known), known));
+    scored.max_by(|(a, _), (b, _)| a.total_cmp(b)).filter(|(score, _)| *score > 0.4).map(|(_, known)| known)
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default()
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}

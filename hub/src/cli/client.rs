@@ -1,0 +1,277 @@
+//! Commands that ask a running hub.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, TE};
+use http_body_util::BodyExt;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use super::table::{Align, Table, grouped, moment};
+use super::{AccountArgs, CliError, ClientArgs, ReadArgs};
+
+/// Longest answer that is no stream of records.
+const MAX_ANSWER: usize = 256 << 20;
+
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
+
+pub(super) async fn agents(args: ClientArgs) -> Result<ExitCode, CliError> {
+    let client = Client::new(&args)?;
+    let mut all = Vec::new();
+    loop {
+        let after = all.last().and_then(|agent: &Value| agent["agent"].as_str());
+        let query = after.map(|after| format!("?after={}", segment(after))).unwrap_or_default();
+        let mut page = client.json(&format!("/v1/agents{query}")).await?;
+        match page["agents"].as_array_mut() {
+            Some(agents) if !agents.is_empty() => all.append(agents),
+            _ => break,
+        }
+    }
+    if args.json {
+        return print_json(&serde_json::json!({ "agents": all }));
+    }
+    let heads = [("AGENT", Align::Left), ("EPOCH", Align::Right), ("SINCE", Align::Left), ("LOGS", Align::Right)];
+    let mut table = Table::new(&heads);
+    for agent in &all {
+        let since = agent["opened_at"].as_i64().map(moment).unwrap_or_default();
+        table.row([text(&agent["agent"]), count(&agent["epoch"]), since, count(&agent["log_count"])]);
+    }
+    table.print();
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
+    let client = Client::new(&args.client)?;
+    let agent = segment(&args.agent);
+    let path = match &args.log {
+        Some(log) => format!("/v1/agents/{agent}/logs/{}", segment(log)),
+        None => format!("/v1/agents/{agent}"),
+    };
+    let account = client.json(&path).await?;
+    if args.client.json {
+        return print_json(&account);
+    }
+    let heads = [
+        ("LOG", Align::Left),
+        ("EPOCH", Align::Right),
+        ("COMMITTED", Align::Right),
+        ("RECEIPTED", Align::Right),
+        ("NEXT OFFSET", Align::Right),
+        ("HEAD SEEN", Align::Right),
+        ("BEHIND", Align::Right),
+        ("LAST COMMIT", Align::Left),
+        ("STATE", Align::Left),
+    ];
+    // Of one log, each row is an epoch, and its name would be the same in all.
+    let skipped = usize::from(args.log.is_some());
+    let mut table = Table::new(&heads[skipped..]);
+    for (name, epoch) in rows_of(&account) {
+        let receipted = epoch["receipted"].as_object().map(|by| by.values().filter_map(Value::as_u64).sum());
+        let closed = epoch["closed"].as_bool().unwrap_or_default();
+        let cells = [
+            name,
+            count(&epoch["epoch"]),
+            count(&epoch["committed"]),
+            grouped(receipted.unwrap_or_default()),
+            count(&epoch["next_offset"]),
+            count(&epoch["head_seen"]),
+            count(&epoch["lag"]),
+            epoch["received_at"].as_i64().map(moment).unwrap_or_else(|| "never".into()),
+            if closed { "ended".into() } else { "open".into() },
+        ];
+        table.row(cells.into_iter().skip(skipped));
+    }
+    table.print();
+    print_receipts(&account);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The epochs of one log, or the logs of one agent.
+fn rows_of(account: &Value) -> Vec<(String, &Value)> {
+    match (account["epochs"].as_array(), account["logs"].as_object()) {
+        (Some(epochs), _) => epochs.iter().map(|epoch| (String::new(), epoch)).collect(),
+        (None, Some(logs)) => logs.iter().map(|(log, epoch)| (log.clone(), epoch)).collect(),
+        (None, None) => Vec::new(),
+    }
+}
+
+fn print_receipts(account: &Value) {
+    let heads = [
+        ("EPOCH", Align::Right),
+        ("FROM", Align::Right),
+        ("TO", Align::Right),
+        ("RECORDS", Align::Right),
+        ("REASON", Align::Left),
+        ("EARLIEST", Align::Left),
+        ("LATEST", Align::Left),
+    ];
+    let mut table = Table::new(&heads);
+    let mut any = false;
+    for epoch in account["epochs"].as_array().into_iter().flatten() {
+        for receipt in epoch["receipts"].as_array().into_iter().flatten() {
+            any = true;
+            let (from, to) = (receipt["from"].as_u64().unwrap_or_default(), receipt["to"].as_u64().unwrap_or_default());
+            let when = |value: &Value| value.as_i64().map(moment).unwrap_or_else(|| "unknown".into());
+            table.row([
+                count(&epoch["epoch"]),
+                grouped(from),
+                grouped(to),
+                grouped(to.saturating_sub(from)),
+                text(&receipt["reason"]),
+                when(&receipt["min_time"]),
+                when(&receipt["max_time"]),
+            ]);
+        }
+    }
+    if any {
+        let _ =
+            writeln!(std::io::stdout(), "\nreceipts: offsets from (inclusive) to (exclusive) that will never arrive");
+        table.print();
+    }
+}
+
+pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
+    let client = Client::new(&args.client)?;
+    let mut path = format!("/v1/agents/{}/logs/{}/records", segment(&args.agent), segment(&args.log));
+    let mut query = vec![("format", args.format.clone())];
+    query.extend(args.epoch.map(|epoch| ("epoch", epoch.to_string())));
+    query.extend(args.from_offset.map(|offset| ("from_offset", offset.to_string())));
+    query.extend(args.from.clone().map(|from| ("from", from)));
+    query.extend(args.to.clone().map(|to| ("to", to)));
+    query.extend(args.limit.map(|limit| ("limit", limit.to_string())));
+    query.extend(args.skip_damaged.then(|| ("damaged", "skip".to_owned())));
+    for (index, (name, value)) in query.iter().enumerate() {
+        path.push_str(if index == 0 { "?" } else { "&" });
+        path.push_str(&format!("{name}={}", segment(value)));
+    }
+    let mut body = http::Response::from(client.get(&path).await?).into_body();
+    let mut out = std::io::stdout();
+    let mut damaged = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            CliError::failed(format!(
+                "the hub broke off after {}: most likely it met a damaged entry (its log says which); check the store with \
+                 `pyralog-hub verify`, or read on with --skip-damaged",
+                chain(&error)
+            ))
+        })?;
+        match frame.into_data() {
+            Ok(data) => match out.write_all(&data) {
+                Ok(()) => {}
+                // `| head` has seen enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                Err(error) => return Err(CliError::failed(error)),
+            },
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                damaged = trailers
+                    .get("x-pyralog-damaged")
+                    .map(|names| String::from_utf8_lossy(names.as_bytes()).into_owned());
+            }
+        }
+    }
+    out.flush().map_err(CliError::failed)?;
+    match damaged {
+        Some(names) => Err(CliError::failed(format!("damaged entries were left out (epoch/offset): {names}"))),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Talks to one hub.
+struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Option<String>,
+}
+
+impl Client {
+    fn new(args: &ClientArgs) -> Result<Self, CliError> {
+        // Somebody may have set one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let token = match &args.token_file {
+            Some(file) => {
+                let read = std::fs::read_to_string(file);
+                let fail =
+                    |error| CliError::configuration(format!("cannot read the token in {}: {error}", file.display()));
+                Some(read.map_err(fail)?.trim().to_owned())
+            }
+            None => std::env::var("PYRALOG_TOKEN").ok(),
+        };
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(Duration::from_secs(60))
+            .build()
+            .map_err(CliError::failed)?;
+        Ok(Self { http, url: args.url.trim_end_matches('/').to_owned(), token })
+    }
+
+    async fn get(&self, path: &str) -> Result<reqwest::Response, CliError> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.http.get(&url).header(ACCEPT, "*/*").header(TE, "trailers");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = request.send().await.map_err(|error| {
+            CliError::failed(format!("no answer from {}: {}; does a hub run there?", self.url, chain(&error)))
+        })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = collect(response).await.unwrap_or_default();
+        let said =
+            serde_json::from_slice::<Value>(&body).ok().and_then(|body| body["error"].as_str().map(str::to_owned));
+        let hint = if status.as_u16() == 401 { " (here: --token-file FILE or PYRALOG_TOKEN)" } else { "" };
+        Err(CliError::failed(match said {
+            Some(said) => format!("{said}{hint}"),
+            None => format!("{url} answered {status}: is it a hub?"),
+        }))
+    }
+
+    async fn json(&self, path: &str) -> Result<Value, CliError> {
+        let body = collect(self.get(path).await?).await?;
+        serde_json::from_slice(&body).map_err(|error| CliError::failed(format!("{} sent no JSON: {error}", self.url)))
+    }
+}
+
+async fn collect(mut response: reqwest::Response) -> Result<Vec<u8>, CliError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| CliError::failed(chain(&error)))? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(CliError::failed("the hub's answer is too long"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn print_json(value: &Value) -> Result<ExitCode, CliError> {
+    let text = serde_json::to_string_pretty(value).map_err(CliError::failed)?;
+    writeln!(std::io::stdout(), "{text}").map_err(CliError::failed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An error with its causes, which `reqwest` keeps to itself otherwise.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn count(value: &Value) -> String {
+    value.as_u64().map(grouped).unwrap_or_default()
+}

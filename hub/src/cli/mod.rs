@@ -1,0 +1,232 @@
+//! The command line.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::auth::tokens::Scope;
+
+mod client;
+mod offline;
+mod serve;
+mod table;
+
+/// The front door of a Pyralog cluster: takes the batches of agents, stores them, and reads them back.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Start a hub on this machine, then an agent that ships to it:
+  pyralog-hub serve --store ./pyralog-store
+  pyralog-agent serve --memory-only --upstream http://127.0.0.1:7390
+See what arrived:
+  pyralog-hub agents
+  pyralog-hub account --agent board-17 --log climate
+  pyralog-hub read --agent board-17 --log climate --format csv"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a hub.
+    Serve(ServeArgs),
+    /// List the agents that a hub knows.
+    Agents(ClientArgs),
+    /// Show what a hub has of a log: committed, receipted and why, and how far behind it is.
+    #[command(
+        after_help = "For every epoch: next offset = committed + receipted. A receipt says exactly which offsets\n\
+                            will never arrive, and why: evicted (the ring was full), expired, lost (the agent's memory\n\
+                            went with a crash), corrupt."
+    )]
+    Account(AccountArgs),
+    /// Print the records of a log.
+    #[command(
+        after_help = "Examples:\n  pyralog-hub read --agent board-17 --log climate --from-offset 1000 --limit 10\n  \
+                            pyralog-hub read --agent board-17 --log climate --from 2026-11-23T00:00:00Z --format arrow > day.arrows"
+    )]
+    Read(ReadArgs),
+    /// Check a store without a hub: offsets, hashes, objects. Exit code 1 when something is wrong.
+    #[command(
+        after_help = "Names the first fault of each log. It cannot see that the last entries of an agent's newest\n\
+                            epoch were removed; keep an account from time to time to know where a log stood."
+    )]
+    Verify(VerifyArgs),
+    /// Make and list tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Configuration file; examples/config/hub.toml shows every key.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:7390].
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where to keep entries: a directory, as file:///path or plain path.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// File of hashed tokens; without it the hub only listens on this machine.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Any key of the configuration, e.g. --set limits.max_batch=8MiB.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// What every client command takes.
+#[derive(Debug, Args)]
+pub(crate) struct ClientArgs {
+    /// The hub's address.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7390")]
+    url: String,
+    /// File with a token for reading; the variable PYRALOG_TOKEN works too.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Print JSON as the hub sends it.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccountArgs {
+    /// The agent's id.
+    #[arg(long)]
+    agent: String,
+    /// The log's name; without it, all logs of the agent in their newest epoch.
+    #[arg(long)]
+    log: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReadArgs {
+    /// The agent's id.
+    #[arg(long)]
+    agent: String,
+    /// The log's name.
+    #[arg(long)]
+    log: String,
+    /// ndjson, csv or arrow (an Arrow IPC stream).
+    #[arg(long, default_value = "ndjson", value_parser = ["ndjson", "csv", "arrow"])]
+    format: String,
+    /// Only this epoch.
+    #[arg(long)]
+    epoch: Option<u32>,
+    /// Only offsets from here on.
+    #[arg(long, value_name = "OFFSET")]
+    from_offset: Option<u64>,
+    /// Only times from here on: RFC 3339 in UTC, or Unix nanoseconds.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// Only times before this.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    to: Option<String>,
+    /// So many records at most.
+    #[arg(long)]
+    limit: Option<u64>,
+    /// Leave out damaged entries and go on, instead of stopping at the first; the exit code is 1 all the same.
+    #[arg(long)]
+    skip_damaged: bool,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The store: a directory, as file:///path or plain path [default: where `serve` keeps it by default].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Only this agent.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only this log.
+    #[arg(long)]
+    log: Option<String>,
+    /// Decode every segment too.
+    #[arg(long)]
+    decode: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token, print it once, and append its hash to the file.
+    #[command(
+        after_help = "Example:\n  pyralog-hub token new --agent board-17 --tokens /etc/pyralog/hub-tokens > token\n\
+                            Put it on the device and name it there: [sync] token_file = \"/etc/pyralog/token\""
+    )]
+    New {
+        /// The agent that the token is for; '*' for all.
+        #[arg(long)]
+        agent: String,
+        /// The file of hashed tokens that the hub is given.
+        #[arg(long, value_name = "FILE")]
+        tokens: PathBuf,
+        /// What it opens: sync (send batches) or read.
+        #[arg(long, value_enum, default_value = "sync")]
+        scope: Scope,
+    },
+    /// List what the tokens of a file are for.
+    List {
+        /// The file of hashed tokens.
+        #[arg(long, value_name = "FILE")]
+        tokens: PathBuf,
+    },
+}
+
+/// Why a command failed: what to say, and the exit code.
+#[derive(Debug)]
+pub(crate) struct CliError {
+    code: u8,
+    message: String,
+}
+
+impl CliError {
+    /// The configuration or the command line is wrong.
+    pub(crate) fn configuration(message: impl ToString) -> Self {
+        Self { code: 2, message: message.to_string() }
+    }
+
+    /// Anything else.
+    pub(crate) fn failed(message: impl ToString) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            let style = if std::io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "{}error:{} {}", style.0, style.1, error.message);
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, CliError> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().build().map_err(|error| CliError::failed(format!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(args) => serve::serve(args).await,
+            Command::Agents(args) => client::agents(args).await,
+            Command::Account(args) => client::account(args).await,
+            Command::Read(args) => client::read(args).await,
+            Command::Verify(args) => offline::verify(args).await,
+            Command::Token(command) => offline::token(command),
+        }
+    })
+}

@@ -1,0 +1,100 @@
+//! Commands that need no hub: `verify` and `token`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use super::table::{Align, Table, grouped};
+use super::{CliError, TokenCommand, VerifyArgs};
+use crate::auth::tokens::{self, Tokens};
+use crate::store::{self, StoreUrl, default_directory};
+use crate::verify::{Scope, verify as walk};
+
+pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
+    let url: StoreUrl = match &args.store {
+        Some(text) => text.parse().map_err(CliError::configuration)?,
+        None => StoreUrl::Directory(default_directory()),
+    };
+    // Opening creates a missing directory, and an empty one would pass for a store in order.
+    let StoreUrl::Directory(path) = &url;
+    if !path.is_dir() {
+        let error = format!("there is no store at {}: name one with --store", path.display());
+        return Err(CliError::configuration(error));
+    }
+    let store = store::open(&url).map_err(CliError::failed)?;
+    let heads = [
+        ("AGENT", Align::Left),
+        ("LOG", Align::Left),
+        ("EPOCH", Align::Right),
+        ("ENTRIES", Align::Right),
+        ("COMMITTED", Align::Right),
+        ("RECEIPTED", Align::Right),
+        ("RESULT", Align::Left),
+    ];
+    let mut table = Table::new(&heads);
+    let mut found = Vec::new();
+    let (mut chains, mut entries, mut bytes) = (0u64, 0u64, 0u64);
+    let scope = Scope { agent: args.agent.clone(), log: args.log.clone(), decode: args.decode };
+    let faults = walk(&*store, &scope, |finding| {
+        (chains, entries, bytes) = (chains + 1, entries + finding.entries, bytes + finding.bytes);
+        let result = match &finding.fault {
+            None => "ok".to_owned(),
+            Some(fault) => {
+                found.push(format!("{}: {}", fault.name, fault.reason));
+                format!("FAULT {}", found.len())
+            }
+        };
+        table.row([
+            finding.agent.clone(),
+            finding.log.clone(),
+            finding.epoch.to_string(),
+            grouped(finding.entries),
+            grouped(finding.records),
+            grouped(finding.receipted),
+            result,
+        ]);
+    });
+    let faults = faults.await.map_err(CliError::failed)?;
+    if chains == 0 && (args.agent.is_some() || args.log.is_some()) {
+        return Err(CliError::failed(format!("{} holds nothing of that agent or log", store.address())));
+    }
+    table.print();
+    let mut out = std::io::stdout();
+    let colour = |code: &'static str| if out.is_terminal() { code } else { "" };
+    let (red, green, plain) = (colour("\x1b[1;31m"), colour("\x1b[32m"), colour("\x1b[0m"));
+    for (index, fault) in found.iter().enumerate() {
+        let _ = writeln!(out, "{red}fault {}:{plain} {fault}", index + 1);
+    }
+    let size = bytesize::ByteSize(bytes);
+    let sum = format!("{} entries, {size}, in {} chains of {}", grouped(entries), grouped(chains), store.address());
+    if faults > 0 {
+        let _ = writeln!(out, "{red}{faults} faulty{plain}: {sum}");
+        return Ok(ExitCode::from(1));
+    }
+    let _ = writeln!(out, "{green}all in order{plain}: {sum}");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn token(command: TokenCommand) -> Result<ExitCode, CliError> {
+    match command {
+        TokenCommand::New { agent, tokens, scope } => {
+            let token = tokens::create(&tokens, &agent, scope).map_err(CliError::configuration)?;
+            let mut err = std::io::stderr();
+            let _ = writeln!(
+                err,
+                "token for {agent} ({}), shown this once; its hash is in {}:",
+                scope.word(),
+                tokens.display()
+            );
+            writeln!(std::io::stdout(), "{token}").map_err(CliError::failed)?;
+        }
+        TokenCommand::List { tokens } => {
+            let known = Tokens::read(&tokens).map_err(CliError::configuration)?;
+            let mut table = Table::new(&[("AGENT", Align::Left), ("SCOPE", Align::Left)]);
+            for (agent, scope) in known.list() {
+                table.row([agent.to_owned(), scope.word().to_owned()]);
+            }
+            table.print();
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,83 @@
+//! `pyralog-hub serve`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{CliError, ServeArgs};
+use crate::config::Config;
+use crate::run::{StartError, start};
+
+pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
+    let config = config(&args)?;
+    log_to_stderr(&config)?;
+    // Both before anything is promised: a signal in between must not be lost.
+    let listen = |kind| signal(kind).map_err(|error| CliError::failed(format!("no signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let running = start(&config).await.map_err(|error| match error {
+        StartError::Tokens(_) => CliError::configuration(error),
+        _ => CliError::failed(error),
+    })?;
+    tracing::info!("entries are kept in {}", running.store());
+    match &config.tokens {
+        Some(file) => tracing::info!(file = %file.display(), "agents and readers need tokens"),
+        None if config.allow_anonymous => tracing::warn!("everybody who can reach this hub may write and read"),
+        None => tracing::info!("no tokens: everybody on this machine may write and read"),
+    }
+    tracing::info!("listening on {}", running.url());
+    // For scripts, which may have asked for port 0.
+    let _ = writeln!(std::io::stdout(), "listening on {}", running.url());
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(grace = ?config.shutdown_grace, "stopping: no new requests; a second signal ends at once");
+    let orderly = tokio::select! {
+        orderly = running.stop() => orderly,
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    if !orderly {
+        tracing::warn!("ended with requests in work: nothing that was acknowledged is lost");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn config(args: &ServeArgs) -> Result<Config, CliError> {
+    let mut flags: Vec<(&str, String)> = Vec::new();
+    for pair in &args.set {
+        let Some((key, value)) = pair.split_once('=') else {
+            let error = format!("--set {pair}: write KEY=VALUE, e.g. --set limits.max_batch=8MiB");
+            return Err(CliError::configuration(error));
+        };
+        flags.push((key.trim(), value.trim().to_owned()));
+    }
+    let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
+    flags.extend(args.listen.clone().map(|listen| ("listen", listen)));
+    flags.extend(args.store.clone().map(|store| ("store", store)));
+    flags.extend(args.tokens.as_ref().map(|tokens| ("tokens", path(tokens))));
+    // Variables that are not UTF-8 are none of ours.
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::resolve(args.config.as_deref(), environment, &flags).map_err(CliError::configuration)
+}
+
+fn log_to_stderr(config: &Config) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(&config.log).map_err(CliError::configuration)?;
+    let terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .with_target(false)
+        .compact();
+    // The journal stamps lines itself.
+    let set = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => builder.without_time().try_init(),
+        None => builder.try_init(),
+    };
+    set.map_err(|error| CliError::failed(format!("no logging: {error}")))
+}

@@ -1,0 +1,243 @@
+//! What the hub is told at start: flags over environment over file over defaults.
+//!
+//! Every source sets the same [keys](keys::KEYS) from text, so they accept and refuse the same things in the same words.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::store::{StoreUrl, default_directory};
+
+mod file;
+pub mod keys;
+
+/// The hub's settings, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the hub listens.
+    pub listen: SocketAddr,
+    /// Where entries are kept.
+    pub store: StoreUrl,
+    /// The file of hashed tokens; `None` lets everybody in.
+    pub tokens: Option<PathBuf>,
+    /// Whether a hub without tokens may listen to more than this machine.
+    pub allow_anonymous: bool,
+    /// How long requests may go on after a request to stop.
+    pub shutdown_grace: Duration,
+    /// What the hub takes on at once.
+    pub limits: Limits,
+    /// What it tells agents.
+    pub sync: SyncConfig,
+    /// What it logs: a level or `tracing` directives.
+    pub log: String,
+}
+
+/// Caps on what clients can make the hub hold and do at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest batch, in bytes, before and after decompression.
+    pub max_batch: u64,
+    /// Batches and hellos handled at once; more are told `busy`.
+    pub max_in_flight: usize,
+    /// Record streams served at once; more are told to come back.
+    pub max_reads: usize,
+    /// Open connections; more wait to be accepted.
+    pub max_connections: usize,
+    /// How long one batch may take to arrive.
+    pub request_timeout: Duration,
+}
+
+/// What the hub tells agents about its pace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncConfig {
+    /// How long an agent should wait between batches.
+    pub pause: Duration,
+    /// How long an agent should wait when the hub is busy or its store is away.
+    pub retry_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7390)),
+            store: StoreUrl::Directory(default_directory()),
+            tokens: None,
+            allow_anonymous: false,
+            shutdown_grace: Duration::from_secs(10),
+            limits: Limits {
+                max_batch: 8 << 20,
+                max_in_flight: 32,
+                max_reads: 16,
+                max_connections: 1024,
+                request_timeout: Duration::from_secs(60),
+            },
+            sync: SyncConfig { pause: Duration::ZERO, retry_after: Duration::from_secs(5) },
+            log: "info".into(),
+        }
+    }
+}
+
+/// Why a configuration does not hold. The message names the file, line and key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {file}: {reason}")]
+    Unreadable {
+        /// Its path.
+        file: String,
+        /// Why, in the system's words.
+        reason: String,
+    },
+    /// The file is no TOML.
+    #[error("{place}: this is not TOML: {reason}")]
+    Syntax {
+        /// File and line.
+        place: String,
+        /// The parser's words.
+        reason: String,
+    },
+    /// A key that does not exist.
+    #[error("{place}: there is no key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// File and line.
+        place: String,
+        /// The key as written.
+        key: String,
+        /// The nearest key there is.
+        nearest: Option<String>,
+    },
+    /// A value which the key does not take.
+    #[error("{place}: `{key}`: {reason}")]
+    Value {
+        /// File and line, flag or variable.
+        place: String,
+        /// The key.
+        key: String,
+        /// What it takes.
+        reason: String,
+    },
+    /// Settings that contradict each other or are unsafe together.
+    #[error("{0}")]
+    Combination(String),
+}
+
+impl Config {
+    /// Resolves the settings. `flags` are pairs of key and value; `environment` is searched for `PYRALOG_` variables.
+    pub fn resolve(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &[(&str, String)],
+    ) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        if let Some(path) = file {
+            file::apply(&mut config, path)?;
+        }
+        for (name, value) in environment {
+            // Other variables may be the agent's, or a later version's.
+            if let Some(key) = keys::of_variable(&name) {
+                config.set(key, &value, || format!("environment variable {name}"))?;
+            }
+        }
+        for (key, value) in flags {
+            config.set(key, value, || format!("--{}", key.replace('_', "-")))?;
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn set(&mut self, key: &str, value: &str, place: impl Fn() -> String) -> Result<(), ConfigError> {
+        let Some(found) = keys::find(key) else {
+            let nearest = keys::nearest(key).map(str::to_owned);
+            return Err(ConfigError::UnknownKey { place: place(), key: key.into(), nearest });
+        };
+        (found.set)(self, value).map_err(|reason| ConfigError::Value { place: place(), key: key.into(), reason })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.tokens.is_some() && self.allow_anonymous {
+            let text = "`tokens` and `allow_anonymous` contradict each other: leave one of them out";
+            return Err(ConfigError::Combination(text.into()));
+        }
+        if self.tokens.is_none() && !self.allow_anonymous && !self.listen.ip().is_loopback() {
+            return Err(ConfigError::Combination(format!(
+                "`listen = \"{}\"` is open to the network without any credentials: set `tokens` (make some with \
+                 `pyralog-hub token new`), or listen on 127.0.0.1, or set `allow_anonymous = true` if everybody who can \
+                 reach this port may write and read",
+                self.listen
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hub.toml");
+        std::fs::write(&file, text).unwrap();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let flags: Vec<_> = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        Config::resolve(Some(&file), env, &flags)
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
+        let file = "listen = \"127.0.0.1:1\"\n[limits]\nmax_in_flight = 7\nmax_reads = 3\n[sync]\npause = \"2s\"";
+        let env =
+            [("PYRALOG_LISTEN", "127.0.0.1:2"), ("PYRALOG_LIMITS__MAX_READS", "4"), ("PYRALOG_MQTT__LISTEN", "x")];
+        let config = resolve(file, &env, &[("listen", "127.0.0.1:3")]).unwrap();
+        assert_eq!(config.listen.port(), 3);
+        assert_eq!((config.limits.max_in_flight, config.limits.max_reads), (7, 4));
+        assert_eq!(config.sync.pause, Duration::from_secs(2));
+        assert_eq!(config.limits.max_batch, Config::default().limits.max_batch);
+    }
+
+    #[test]
+    fn a_mistake_names_file_line_and_key() {
+        let cases = [
+            ("\n[limits]\nmax_bacth = 1", "hub.toml:3", "did you mean `limits.max_batch`?"),
+            ("lisen = \"x\"", "hub.toml:1", "did you mean `listen`?"),
+            ("\n\nlisten = \"nowhere\"", "hub.toml:3", "`listen`"),
+            ("[limits]\nmax_in_flight = 0", "hub.toml:2", "`limits.max_in_flight`"),
+            ("[limits]\nmax_in_flight = [1]", "hub.toml:2", "`limits.max_in_flight`"),
+            ("limits = 3", "hub.toml:1", "`limits`"),
+            ("listen = \"x\"\nlisten = \"y\"", "hub.toml:2", "not TOML"),
+            ("a = ", "hub.toml:1", "not TOML"),
+        ];
+        for (text, place, words) in cases {
+            let error = resolve(text, &[], &[]).unwrap_err().to_string();
+            assert!(error.contains(place) && error.contains(words), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_open_listener_without_credentials_is_refused() {
+        assert!(matches!(resolve("listen = \"0.0.0.0:7390\"", &[], &[]), Err(ConfigError::Combination(_))));
+        assert!(resolve("listen = \"0.0.0.0:7390\"\nallow_anonymous = true", &[], &[]).is_ok());
+        assert!(resolve("listen = \"0.0.0.0:7390\"\ntokens = \"/t\"", &[], &[]).is_ok());
+        assert!(resolve("allow_anonymous = true\ntokens = \"/t\"", &[], &[]).is_err());
+    }
+
+    #[test]
+    fn the_example_file_documents_every_key_and_its_default() {
+        let text = include_str!("../../../examples/config/hub.toml");
+        let active: String =
+            text.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).flat_map(|line| [line, "\n"]).collect();
+        for key in keys::KEYS {
+            let last = key.name.rsplit('.').next().unwrap();
+            assert!(
+                active.lines().any(|line| line.starts_with(&format!("{last} = "))),
+                "{} is not documented",
+                key.name
+            );
+        }
+        assert!(resolve(text, &[], &[]).is_ok());
+        let mut shown = resolve(&active, &[], &[]).unwrap();
+        let default = Config::default();
+        (shown.tokens, shown.store) = (None, default.store.clone());
+        assert_eq!(shown, default);
+    }
+}

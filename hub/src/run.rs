@@ -1,0 +1,90 @@
+//! Starts a hub inside any program: the binary, the quickstart, tests.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::auth::Auth;
+use crate::auth::tokens::TokensError;
+use crate::config::Config;
+use crate::http::{App, server};
+use crate::store::{self, SharedStore, StoreError};
+
+/// A hub at work. Dropping it lets it go on; [`stop`](Self::stop) ends it.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    store: String,
+    stop: Arc<Notify>,
+    task: JoinHandle<bool>,
+}
+
+/// Why a hub did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The tokens are not usable: the configuration's fault.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// The store does not open.
+    #[error("{0}; check that the directory exists and that this user may write to it")]
+    Store(#[from] StoreError),
+    /// The address is not to be had.
+    #[error("cannot listen on {address}: {reason}; is another hub running there?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// Starts the hub that `config` describes, on its own store.
+pub async fn start(config: &Config) -> Result<Running, StartError> {
+    let auth = Auth::open(config.tokens.clone())?;
+    let store = store::open(&config.store)?;
+    start_on(config, auth, store).await
+}
+
+/// Starts a hub on a store that is open already.
+pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result<Running, StartError> {
+    let fail = |error: std::io::Error| StartError::Listen { address: config.listen, reason: error.to_string() };
+    let listener = TcpListener::bind(config.listen).await.map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    let stop = Arc::new(Notify::new());
+    let name = store.address();
+    let app = App::new(config, store, auth);
+    let (connections, grace) = (config.limits.max_connections, config.shutdown_grace);
+    let stopping = Arc::clone(&stop);
+    let task = tokio::spawn(async move {
+        server::serve(listener, app, connections, grace, async move { stopping.notified().await }).await
+    });
+    Ok(Running { address, store: name, stop, task })
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its store's address.
+    pub fn store(&self) -> &str {
+        &self.store
+    }
+
+    /// Takes no more requests and waits for those in work, within the grace of the configuration. Says whether all of
+    /// them came to their end.
+    pub async fn stop(self) -> bool {
+        // One permit is kept, so a server that has not looked yet will see it.
+        self.stop.notify_one();
+        self.task.await.unwrap_or(false)
+    }
+}

@@ -1,0 +1,166 @@
+//! Where committed entries live.
+//!
+//! The hub keeps no state of its own: everything it promises is in a [`Store`], and any number of hubs may stand before
+//! one. That is safe because every write is a create-if-absent under a name that orders by offset, so of two hubs that
+//! commit at one place exactly one wins, and the other reads the chain again.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+mod directory;
+mod names;
+mod objects;
+mod url;
+
+pub use directory::open_directory;
+pub use objects::ObjectsStore;
+pub use url::{StoreUrl, StoreUrlError, default_directory};
+
+/// What every store operation returns: boxed, so that hubs hold any store behind one pointer.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Most object names that one page of a listing may hold; bounds the memory of a listing (8 bytes a base).
+pub const MAX_PAGE: usize = 65_536;
+
+/// One append-only chain of entries: what one agent committed to one log during one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Chain<'a> {
+    /// The agent's id.
+    pub agent: &'a str,
+    /// The epoch in which the offsets count.
+    pub epoch: u32,
+    /// The log's name, as the agent wrote it.
+    pub log: &'a str,
+}
+
+/// What a create-if-absent found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Nothing was there; the object is now stored and durable.
+    Created,
+    /// Another object has the name already; it is durable, and unchanged.
+    Exists,
+}
+
+/// Why a store could not do as asked. The agent keeps its data in every case.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The environment failed: disk full, directory read-only or gone, network down. Trying later may help.
+    #[error("the store cannot {action} {name}: {reason}")]
+    Unavailable {
+        /// What was tried: `write`, `read`, `list`.
+        action: &'static str,
+        /// The object's or folder's name.
+        name: String,
+        /// The environment's own words.
+        reason: String,
+    },
+    /// An object is there that cannot be one of ours.
+    #[error("the store holds a foreign or damaged object at {name}: {reason}")]
+    Damaged {
+        /// The object's name.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Durable storage of epochs, schemas and entries. All writes are create-if-absent; a returned `Created` or `Exists`
+/// means that the object survives a power cut. So does what [`last_epoch`](Self::last_epoch),
+/// [`last_entry`](Self::last_entry), [`register`](Self::register) and [`has_schema`](Self::has_schema) find, since
+/// acknowledgements rest on it; the other reads are for readers, and promise (and cost) less.
+pub trait Store: Send + Sync + 'static {
+    /// The store's address, for people.
+    fn address(&self) -> String;
+
+    /// Whether the store answers at present.
+    fn check(&self) -> StoreFuture<'_, ()>;
+
+    /// The highest epoch of `agent` that is at least `known`, with its record; `None` for an unknown agent.
+    ///
+    /// `known` is an epoch which the caller saw in this store before (0 when none): a hint that saves a listing, since
+    /// epochs are dense.
+    fn last_epoch<'a>(&'a self, agent: &'a str, known: u32) -> StoreFuture<'a, Option<(u32, Bytes)>>;
+
+    /// The record of one epoch.
+    fn epoch<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>>;
+
+    /// Creates `epoch` of `agent`. This create is the compare-and-set which decides who owns the epoch.
+    fn create_epoch<'a>(&'a self, agent: &'a str, epoch: u32, record: Bytes) -> StoreFuture<'a, Put>;
+
+    /// Whether `epoch` is marked as ended: nothing of it will ever be committed again.
+    fn is_closed<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, bool>;
+
+    /// Marks `epoch` as ended.
+    fn mark_closed<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Put>;
+
+    /// The newest heads that `agent` reported during `epoch`.
+    fn heads<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>>;
+
+    /// Stores heads under `order`, a number that grows as heads grow; older ones may be deleted afterwards.
+    fn put_heads<'a>(&'a self, agent: &'a str, epoch: u32, order: u64, heads: Bytes) -> StoreFuture<'a, Put>;
+
+    /// Whether the schema with this fingerprint is stored.
+    fn has_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, bool>;
+
+    /// The schema with this fingerprint.
+    fn schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Option<Bytes>>;
+
+    /// Stores a schema under its fingerprint.
+    fn put_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8], schema: Bytes) -> StoreFuture<'a, Put>;
+
+    /// Notes that a chain uses the schema, so that readers find its columns without reading its entries.
+    fn note_schema<'a>(&'a self, chain: Chain<'a>, fingerprint: [u8; 8]) -> StoreFuture<'a, Put>;
+
+    /// The schemas noted for a chain, ordered by fingerprint.
+    fn noted_schemas<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Vec<[u8; 8]>>;
+
+    /// The last entry of a chain, with the offset at which it begins.
+    fn last_entry<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Option<(u64, Bytes)>>;
+
+    /// Commits an entry which begins at `base`. `Exists` means that another entry begins there: read the chain again.
+    fn commit<'a>(&'a self, chain: Chain<'a>, base: u64, entry: Bytes) -> StoreFuture<'a, Put>;
+
+    /// The entry which begins at `base`.
+    fn entry<'a>(&'a self, chain: Chain<'a>, base: u64) -> StoreFuture<'a, Option<Bytes>>;
+
+    /// Up to `limit` (at most [`MAX_PAGE`]) bases of a chain, ascending, from `from` on.
+    fn bases<'a>(&'a self, chain: Chain<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<u64>>;
+
+    /// The greatest base of a chain at or below `offset`: where the entry which holds `offset` begins.
+    fn base_at<'a>(&'a self, chain: Chain<'a>, offset: u64) -> StoreFuture<'a, Option<u64>>;
+
+    /// Up to `limit` agent ids above `after`, ascending.
+    fn agents<'a>(&'a self, after: Option<&'a str>, limit: usize) -> StoreFuture<'a, Vec<String>>;
+
+    /// Up to `limit` log names of `agent` above `after`, ascending.
+    fn logs<'a>(&'a self, agent: &'a str, after: Option<&'a str>, limit: usize) -> StoreFuture<'a, Vec<String>>;
+
+    /// The records of the register of an epoch's logs, from position `from` to its end: they are dense from 0.
+    fn register<'a>(&'a self, agent: &'a str, epoch: u32, from: u32) -> StoreFuture<'a, Vec<Bytes>>;
+
+    /// Creates the register's record at `position`.
+    fn put_register<'a>(&'a self, agent: &'a str, epoch: u32, position: u32, record: Bytes) -> StoreFuture<'a, Put>;
+
+    /// The epochs of `agent`, ascending.
+    fn epochs<'a>(&'a self, agent: &'a str) -> StoreFuture<'a, Vec<u32>>;
+
+    /// The epochs in which `log` has entries, ascending.
+    fn log_epochs<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<u32>>;
+
+    /// The name under which an entry is stored, for messages to people.
+    fn entry_name(&self, chain: Chain<'_>, base: u64) -> String;
+}
+
+/// A store behind one pointer, as the rest of the hub holds it.
+pub type SharedStore = Arc<dyn Store>;
+
+/// Opens the store at `url`.
+pub fn open(url: &StoreUrl) -> Result<SharedStore, StoreError> {
+    match url {
+        StoreUrl::Directory(path) => Ok(Arc::new(open_directory(path)?)),
+    }
+}

@@ -1,0 +1,193 @@
+//! Object names. The layout:
+//!
+//! ```text
+//! agents/{agent}/epochs/{epoch:010}                   the epoch's record
+//! agents/{agent}/closed/{epoch:010}                   empty: the epoch has ended
+//! agents/{agent}/register/{epoch:010}/{position:010}  a log of the epoch, or the register's end
+//! agents/{agent}/heads/{epoch:010}/{order:020}        heads heard from the agent
+//! agents/{agent}/schemas/{fingerprint hex}            a schema
+//! agents/{agent}/logs/{log}/{epoch:010}/{base:020}    an entry: a segment or a receipt
+//! agents/{agent}/logs/{log}/{epoch:010}/schemas/{fingerprint hex}   empty: the chain uses the schema
+//! ```
+//!
+//! Numbers have a fixed width, so names order as numbers do. Agents and logs are percent-encoded down to
+//! `[A-Za-z0-9._-]`, so that no name from the wire can leave its folder, collide with the temporary files of a directory
+//! store (`#1`), or exceed what a file system takes: a long one is cut into parts that end in `=`.
+
+use std::borrow::Cow;
+
+use object_store::path::Path;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::Chain;
+
+/// Longest part of a name; file systems take 255 bytes, and staged uploads need some for their suffix.
+const MAX_PART: usize = 200;
+
+/// Marks a part that goes on in the next one; never left bare by the encoding.
+const CONTINUED: char = '=';
+
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
+
+/// `agents`
+pub(super) fn agents() -> Path {
+    Path::from("agents")
+}
+
+/// `agents/{agent}/{kind}`
+pub(super) fn folder(agent: &str, kind: &str) -> Path {
+    to_path(format!("agents/{}/{kind}", encode(agent)))
+}
+
+/// `agents/{agent}/epochs/{epoch}`
+pub(super) fn epoch(agent: &str, epoch: u32) -> Path {
+    to_path(format!("agents/{}/epochs/{epoch:010}", encode(agent)))
+}
+
+/// `agents/{agent}/closed/{epoch}`
+pub(super) fn closed(agent: &str, epoch: u32) -> Path {
+    to_path(format!("agents/{}/closed/{epoch:010}", encode(agent)))
+}
+
+/// `agents/{agent}/register/{epoch}/{position}`
+pub(super) fn register(agent: &str, epoch: u32, position: u32) -> Path {
+    to_path(format!("agents/{}/register/{epoch:010}/{position:010}", encode(agent)))
+}
+
+/// `agents/{agent}/heads/{epoch}`
+pub(super) fn heads_folder(agent: &str, epoch: u32) -> Path {
+    to_path(format!("agents/{}/heads/{epoch:010}", encode(agent)))
+}
+
+/// `agents/{agent}/heads/{epoch}/{order}`
+pub(super) fn heads(agent: &str, epoch: u32, order: u64) -> Path {
+    to_path(format!("agents/{}/heads/{epoch:010}/{order:020}", encode(agent)))
+}
+
+/// `agents/{agent}/schemas/{fingerprint}`
+pub(super) fn schema(agent: &str, fingerprint: [u8; 8]) -> Path {
+    to_path(format!("agents/{}/schemas/{:016x}", encode(agent), u64::from_be_bytes(fingerprint)))
+}
+
+/// `agents/{agent}/logs/{log}/{epoch}/schemas`
+pub(super) fn noted_folder(chain: Chain<'_>) -> Path {
+    to_path(format!("agents/{}/logs/{}/{:010}/schemas", encode(chain.agent), encode(chain.log), chain.epoch))
+}
+
+/// `agents/{agent}/logs/{log}/{epoch}/schemas/{fingerprint}`
+pub(super) fn noted(chain: Chain<'_>, fingerprint: [u8; 8]) -> Path {
+    let (agent, log, epoch) = (encode(chain.agent), encode(chain.log), chain.epoch);
+    to_path(format!("agents/{agent}/logs/{log}/{epoch:010}/schemas/{:016x}", u64::from_be_bytes(fingerprint)))
+}
+
+/// `agents/{agent}/logs/{log}`
+pub(super) fn log_folder(agent: &str, log: &str) -> Path {
+    to_path(format!("agents/{}/logs/{}", encode(agent), encode(log)))
+}
+
+/// `agents/{agent}/logs/{log}/{epoch}`
+pub(super) fn chain(chain: Chain<'_>) -> Path {
+    to_path(format!("agents/{}/logs/{}/{:010}", encode(chain.agent), encode(chain.log), chain.epoch))
+}
+
+/// `agents/{agent}/logs/{log}/{epoch}/{base}`
+pub(super) fn entry(chain: Chain<'_>, base: u64) -> Path {
+    let (agent, log) = (encode(chain.agent), encode(chain.log));
+    to_path(format!("agents/{agent}/logs/{log}/{:010}/{base:020}", chain.epoch))
+}
+
+/// The number in the last part of a name; `None` for anything of another width.
+pub(super) fn number(name: &Path, width: usize) -> Option<u64> {
+    let part = name.filename()?;
+    (part.len() == width && part.bytes().all(|byte| byte.is_ascii_digit())).then(|| part.parse().ok()).flatten()
+}
+
+/// The fingerprint in the last part of a name.
+pub(super) fn fingerprint(name: &Path) -> Option<[u8; 8]> {
+    let part = name.filename()?;
+    if part.len() != 16 {
+        return None;
+    }
+    u64::from_str_radix(part, 16).ok().map(u64::to_be_bytes)
+}
+
+/// Whether a part of an encoded name goes on in a sub-folder.
+pub(super) fn is_continued(part: &str) -> bool {
+    part.ends_with(CONTINUED)
+}
+
+/// The name that was encoded into `parts` (joined by `/`); `None` when it is none of ours.
+pub(super) fn decode(parts: &str) -> Option<String> {
+    let joined: Cow<'_, str> = match parts.contains('/') {
+        true => Cow::Owned(parts.split('/').map(|part| part.strip_suffix(CONTINUED).unwrap_or(part)).collect()),
+        false => Cow::Borrowed(parts),
+    };
+    let name = percent_decode_str(&joined).decode_utf8().ok()?.into_owned();
+    (encode(&name) == parts).then_some(name)
+}
+
+fn encode(name: &str) -> String {
+    let encoded = match name {
+        // A part of dots alone would climb out of its folder.
+        "." => "%2E".into(),
+        ".." => "%2E%2E".into(),
+        other => utf8_percent_encode(other, ENCODED).to_string(),
+    };
+    if encoded.len() <= MAX_PART {
+        return encoded;
+    }
+    let mut parts = String::with_capacity(encoded.len() + 8);
+    let mut rest = encoded.as_str();
+    while rest.len() > MAX_PART {
+        // The encoding is ASCII, so every index is a boundary.
+        let (part, after) = rest.split_at(MAX_PART);
+        parts.push_str(part);
+        parts.push(CONTINUED);
+        parts.push('/');
+        rest = after;
+    }
+    parts.push_str(rest);
+    parts
+}
+
+/// `name` is made of encoded parts and literals only, so it parses; the fallback would encode it once more.
+fn to_path(name: String) -> Path {
+    Path::parse(&name).unwrap_or_else(|_| Path::from(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_order_as_numbers_do() {
+        let chain = Chain { agent: "a", epoch: 2, log: "climate" };
+        let names: Vec<_> = [0, 9, 10, u64::MAX].map(|base| entry(chain, base).to_string()).into();
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(names[1], "agents/a/logs/climate/0000000002/00000000000000000009");
+        assert_eq!(number(&entry(chain, u64::MAX), 20), Some(u64::MAX));
+    }
+
+    #[test]
+    fn no_name_leaves_its_folder() {
+        for name in ["..", ".", "../../etc/passwd", "a/b", "a#1", "a\\b", "a\0b", "=", "%2F"] {
+            let folder = log_folder("agent", name);
+            assert_eq!(folder.parts().count(), 4, "{folder}");
+            assert!(folder.parts().all(|part| part.as_ref() != ".." && part.as_ref() != "."), "{folder}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_comes_back(name in "\\PC{1,255}") {
+            let parts = encode(&name);
+            prop_assert_eq!(decode(&parts), Some(name));
+            prop_assert!(parts.split('/').all(|part| part.len() <= MAX_PART + 1 && !part.is_empty()));
+            let parts: Vec<_> = parts.split('/').collect();
+            let (last, before) = parts.split_last().unwrap();
+            prop_assert!(!is_continued(last) && before.iter().all(|part| is_continued(part)));
+        }
+    }
+}

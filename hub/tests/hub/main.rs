@@ -1,0 +1,12 @@
+//! The hub through its public doors: HTTP, the store trait, `verify`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod binary;
+mod device;
+mod doors;
+mod faults;
+mod read;
+mod store;
+mod sync;
+mod verify;

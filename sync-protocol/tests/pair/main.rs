@@ -1,0 +1,177 @@
+//! The two peers of the protocol against each other, in virtual time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod ring;
+mod store;
+mod world;
+
+use pyralog_sync_protocol::frame::{BatchHead, Hello, LogHead, RefusalKind, Reply};
+use pyralog_sync_protocol::receiver::Terms;
+use pyralog_sync_protocol::{
+    Answer, BatchReceiver, Epoch, HelloReceiver, Incarnation, LogName, Sender, SenderConfig, SenderState, Step,
+};
+use store::Store;
+use world::{CALM, STORM, Weather, World};
+
+#[test]
+fn on_a_calm_day_everything_is_committed_and_nothing_is_lost() {
+    let mut world = World::new(1, CALM);
+    world.run(60_000);
+    world.settle();
+    world.check();
+    let newest = *world.store.epochs.keys().next_back().unwrap();
+    for log in world.logs.clone() {
+        let tip = world.store.tip(newest, &log);
+        assert_eq!((tip.cursor.committed(), tip.cursor.lost()), (world.ring.head(&log), 0));
+        assert!(tip.cursor.next > 50);
+    }
+}
+
+#[test]
+fn any_two_honest_histories_keep_the_account() {
+    // More on request: PYRALOG_HISTORIES=100000 cargo test -p pyralog-sync-protocol --test pair
+    let histories = std::env::var("PYRALOG_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(400);
+    for seed in 0..histories {
+        let mut world = World::new(seed, STORM);
+        world.run(120_000);
+        world.settle();
+        world.check();
+    }
+}
+
+#[test]
+fn the_storm_is_worth_its_name() {
+    let (mut lost, mut epochs, mut commits) = (0, 0, 0);
+    for seed in 0..20 {
+        let mut world = World::new(seed, STORM);
+        world.run(120_000);
+        world.settle();
+        lost += world.store.check(world::truth).values().map(|(_, lost)| lost).sum::<u64>();
+        epochs += world.store.epochs.len();
+        commits += world.store.commits;
+    }
+    assert!(lost > 100 && epochs > 40 && commits > 500, "{lost} lost, {epochs} epochs, {commits} commits");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    let run = || {
+        let mut world = World::new(77, STORM);
+        world.run(120_000);
+        world.store.entries
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn a_hub_that_is_away_longer_than_the_ring_lasts_gets_receipts_for_the_rest() {
+    let away = Weather { lose: 1000, ..CALM };
+    let mut world = World::new(5, away);
+    world.run(60_000);
+    assert!(world.store.entries.is_empty());
+    world.settle();
+    world.check();
+    assert!(world.logs.iter().all(|log| world.ring.cursor(log).receipted[0] > 0), "evictions are receipted");
+}
+
+/// Runs a hello that knows the newest epoch against the store to its reply.
+fn hello(store: &mut Store, incarnation: Incarnation, logs: Vec<LogHead>) -> Reply {
+    let after = store.epochs.keys().next_back().copied().unwrap_or(Epoch(0));
+    hello_after(store, incarnation, after, logs)
+}
+
+fn hello_after(store: &mut Store, incarnation: Incarnation, after: Epoch, logs: Vec<LogHead>) -> Reply {
+    let bytes = Hello { incarnation, epoch: None, after, logs }.encode();
+    let mut receiver = HelloReceiver::new(&bytes, Terms::default(), 0);
+    for _ in 0..100 {
+        match receiver.poll().clone() {
+            Step::Reply(reply) => return reply,
+            step => receiver.handle(store.take(&step)),
+        }
+    }
+    panic!("no reply within 100 steps");
+}
+
+#[test]
+fn an_older_incarnation_is_fenced_for_good() {
+    let mut store = Store::default();
+    let (old, new) = (Incarnation([1; 16]), Incarnation([2; 16]));
+    assert!(matches!(hello(&mut store, old, vec![]), Reply::Hello(ack) if ack.epoch == Epoch(1)));
+    assert!(matches!(hello(&mut store, new, vec![]), Reply::Hello(ack) if ack.epoch == Epoch(2)));
+    for _ in 0..3 {
+        let Reply::Refusal(refusal) = hello(&mut store, old, vec![]) else { panic!("an old incarnation got in") };
+        assert_eq!(refusal.kind, RefusalKind::Fenced { newest: Epoch(2) });
+        // And the sender stays away, however often it is asked.
+        let ring = ring::Ring::default();
+        let mut sender = Sender::new(old, SenderConfig::default());
+        sender.poll(std::time::Duration::ZERO, &ring);
+        sender.handle_reply(std::time::Duration::ZERO, &refusal.encode(), &ring);
+        sender.handle_flush();
+        assert_eq!(sender.status().state, SenderState::Fenced);
+        assert!(sender.status().last_error.unwrap().contains("stop one of the two"));
+    }
+    let batch = BatchReceiver::new(BatchHead { incarnation: old, epoch: Epoch(1) }.begin(), Terms::default(), 0);
+    assert_eq!(batch.poll(), &Step::ReadEpoch);
+    assert_eq!(store.epochs.len(), 2);
+}
+
+#[test]
+fn a_late_first_hello_of_a_dead_process_cannot_fence_the_living() {
+    let mut store = Store::default();
+    let (dead, living) = (Incarnation([1; 16]), Incarnation([2; 16]));
+    assert!(matches!(hello_after(&mut store, living, Epoch(0), vec![]), Reply::Hello(_)));
+    let Reply::Refusal(refusal) = hello_after(&mut store, dead, Epoch(0), vec![]) else { panic!("it got an epoch") };
+    assert_eq!(refusal.kind, RefusalKind::Newest { newest: Epoch(1) });
+    assert_eq!(store.epochs.len(), 1);
+}
+
+#[test]
+fn what_a_crashed_agent_had_told_of_is_receipted_as_lost() {
+    let mut store = Store::default();
+    let log = LogName::new("climate").unwrap();
+    hello(&mut store, Incarnation([1; 16]), vec![LogHead { log: log.clone(), tail: 0, head: 12 }]);
+    hello(&mut store, Incarnation([2; 16]), vec![]);
+    let tip = store.tip(Epoch(1), &log);
+    assert!(tip.closed);
+    assert_eq!((tip.cursor.next, tip.cursor.receipted), (12, [0, 0, 12, 0]));
+}
+
+#[test]
+fn a_hello_that_finds_an_older_epoch_unfinished_finishes_it() {
+    let mut store = Store::default();
+    let log = LogName::new("climate").unwrap();
+    hello(&mut store, Incarnation([1; 16]), vec![LogHead { log: log.clone(), tail: 0, head: 12 }]);
+    // The hub dies right after it created epoch 2; then the agent restarts, too, and opens epoch 3.
+    let bytes = Hello { incarnation: Incarnation([2; 16]), epoch: None, after: Epoch(1), logs: vec![] }.encode();
+    let mut receiver = HelloReceiver::new(&bytes, Terms::default(), 0);
+    while !matches!(receiver.poll(), Step::IsClosed { .. }) {
+        let step = receiver.poll().clone();
+        receiver.handle(store.take(&step));
+    }
+    assert_eq!(store.epochs.len(), 2);
+    hello(&mut store, Incarnation([3; 16]), vec![]);
+    assert!(store.tip(Epoch(1), &log).closed);
+}
+
+#[test]
+fn a_batch_of_an_unknown_session_is_told_to_say_hello() {
+    let bytes = BatchHead { incarnation: Incarnation([9; 16]), epoch: Epoch(4) }.begin();
+    let mut receiver = BatchReceiver::new(bytes, Terms::default(), 0);
+    receiver.handle(Answer::Epoch(None));
+    let Step::Reply(Reply::Refusal(refusal)) = receiver.poll() else { panic!("taken") };
+    assert_eq!(refusal.kind, RefusalKind::UnknownSession);
+}
+
+#[test]
+fn a_batch_that_is_too_large_or_damaged_is_refused_before_anything_is_read() {
+    let terms = Terms { max_batch: 10, ..Terms::default() };
+    let bytes = BatchHead { incarnation: Incarnation([9; 16]), epoch: Epoch(4) }.begin();
+    for (bytes, terms, word) in
+        [(bytes.clone(), terms, "too-large"), (bytes[..20].to_vec(), Terms::default(), "malformed")]
+    {
+        let receiver = BatchReceiver::new(bytes, terms, 0);
+        let Step::Reply(Reply::Refusal(refusal)) = receiver.poll() else { panic!("taken") };
+        assert_eq!(refusal.kind.word(), word);
+    }
+}
