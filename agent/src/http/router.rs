@@ -11,6 +11,9 @@ use super::error::ApiError;
 use super::{Api, auth, logs, page, post as post_records, records, reply, write};
 use crate::metrics;
 
+/// Bytes that one log takes in the status document and its text, the longest name included.
+const STATUS_BYTES_PER_LOG: u64 = 1536;
+
 /// All paths of the API.
 pub fn router(api: Api) -> Router {
     let guarded = Router::new()
@@ -37,8 +40,9 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-async fn status(State(api): State<Api>) -> Response {
-    reply::json(&api.status.status())
+async fn status(State(api): State<Api>) -> Result<Response, ApiError> {
+    let _held = api.ring.reserve(STATUS_BYTES_PER_LOG * (api.ring.status().logs as u64 + 8))?;
+    Ok(reply::json(&api.status.status()))
 }
 
 async fn metrics_text(State(api): State<Api>) -> Result<Response, ApiError> {

@@ -57,13 +57,14 @@ pub(super) async fn health() -> Response {
 }
 
 /// `/query`: InfluxDB 1 clients create their database before they write; a log needs no creation.
-pub(super) async fn query(request: Request) -> Response {
+pub(super) async fn query(State(api): State<Api>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let query = Query::<BTreeMap<String, String>>::try_from_uri(&parts.uri);
     let mut asked = query.ok().and_then(|query| query.get("q").cloned()).unwrap_or_default();
     if asked.is_empty() {
         // As a form, "q=CREATE+DATABASE+x".
-        let body = axum::body::to_bytes(body, 4096).await.unwrap_or_default();
+        let read = tokio::time::timeout(api.limits.body_timeout, axum::body::to_bytes(body, 4096)).await;
+        let body = read.ok().and_then(Result::ok).unwrap_or_default();
         asked = String::from_utf8_lossy(&body).trim_start_matches("q=").replace(['+', '%'], " ");
     }
     if asked.trim_start().to_ascii_uppercase().starts_with("CREATE") {
