@@ -15,10 +15,12 @@ use super::servers::Places;
 
 /// Rooms of the log `climate`.
 const ROOMS: [&str; 4] = ["kitchen", "study", "attic", "cellar"];
+/// What the vibration sensor measures: acceleration and rotation.
+const AXES: [&str; 6] = ["ax", "ay", "az", "gx", "gy", "gz"];
 /// Samples of the vibration sensor in one request.
 const BURST: u64 = 500;
-/// How often it sends: 10,000 samples a second, as a cheap accelerometer makes them.
-const BURST_EVERY: Duration = Duration::from_millis(50);
+/// How often it sends: 20,000 samples a second, as an inertial sensor on a machine tool makes them.
+const BURST_EVERY: Duration = Duration::from_millis(25);
 
 /// What the sensors sent and the agent acknowledged.
 #[derive(Debug, Default)]
@@ -111,8 +113,12 @@ async fn vibration(
         for _ in 0..BURST {
             let turn = (time / step) as f64 / 40.0;
             let axis = |shift: f64, random: &mut Random| (turn + shift).sin() * 0.8 + random.around(0.05);
-            let (x, y, z) = (axis(0.0, &mut random), axis(2.1, &mut random), axis(4.2, &mut random) + 1.0);
-            let _ = writeln!(body, "vibration,machine=press x={x:.6},y={y:.6},z={z:.6} {time}");
+            let _ = write!(body, "vibration,machine=press ");
+            for (index, name) in AXES.iter().enumerate() {
+                let comma = if index == 0 { "" } else { "," };
+                let _ = write!(body, "{comma}{name}={:.6}", axis(index as f64 * 2.1, &mut random));
+            }
+            let _ = writeln!(body, " {time}");
             time += step;
         }
         let response = client.post(&url).body(body.clone()).send().await?;

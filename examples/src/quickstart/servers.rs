@@ -15,7 +15,7 @@ pub const AGENT: &str = "pyralog-agent";
 pub const HUB: &str = "pyralog-hub";
 
 /// Small enough to overflow while one watches.
-const MAX_MEMORY: &str = "2MiB";
+const MAX_MEMORY: &str = "3MiB";
 /// Topics of the simulated rooms.
 const ROUTES: &str = "[[mqtt.route]]\ntopic = \"home/{room}/climate\"\nlog = \"climate\"\nformat = \"json\"\n";
 
@@ -61,7 +61,7 @@ impl Places {
         let (upstream, config) = (format!("http://{}", self.hub), config.display().to_string());
         let mut args = vec!["serve", "--memory-only", "--agent-id", "quickstart", "--max-memory", MAX_MEMORY];
         args.extend(["--config", &config, "--upstream", &upstream, "--http-listen", &http, "--mqtt-listen", &mqtt]);
-        args.extend(["--set", "sync.interval=1s", "--set", "host.interval=1s"]);
+        args.extend(["--set", "sync.interval=1s", "--set", "host.interval=1s", "--set", "storage.segment_rows=2048"]);
         self.start(AGENT, &args)
     }
 

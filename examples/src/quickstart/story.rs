@@ -10,12 +10,13 @@ use super::verdict;
 use super::watch::{Snapshot, Watch};
 
 const START: Duration = Duration::from_secs(8);
-const CALM: Duration = Duration::from_secs(7);
+const CALM: Duration = Duration::from_secs(5);
 /// The outage ends when so many records are lost, or when this is over.
-const ENOUGH_LOST: u64 = 25_000;
-const OUTAGE: Duration = Duration::from_secs(22);
-const RECOVERY: Duration = Duration::from_secs(4);
-const DRAIN: Duration = Duration::from_secs(12);
+const ENOUGH_LOST: u64 = 30_000;
+const OUTAGE: Duration = Duration::from_secs(12);
+const RECOVERY: Duration = Duration::from_secs(2);
+/// After an outage of this length the agent's next attempt may be half a minute away: its waits double, to spare the hub.
+const DRAIN: Duration = Duration::from_secs(36);
 const LOOK: Duration = Duration::from_millis(200);
 
 struct Stage {
