@@ -18,14 +18,14 @@ const LISTED: usize = 10;
 
 pub(super) async fn list(State(api): State<Api>) -> Result<Response, ApiError> {
     let logs = api.ring.logs();
-    let _held = api.ring.reserve(logs.iter().map(bytes).sum())?;
+    let _held = reply::room(&api.ring, logs.iter().map(bytes).sum()).await?;
     let logs: Vec<LogDocument<'_>> = logs.iter().map(LogDocument::of).collect();
     Ok(reply::json(&BTreeMap::from([("logs", logs)])))
 }
 
 pub(super) async fn one(State(api): State<Api>, Path(log): Path<String>) -> Result<Response, ApiError> {
     let summary = api.ring.log(&log).ok_or_else(|| unknown(&api, &log))?;
-    let _held = api.ring.reserve(bytes(&summary))?;
+    let _held = reply::room(&api.ring, bytes(&summary)).await?;
     Ok(reply::json(&LogDocument::of(&summary)))
 }
 

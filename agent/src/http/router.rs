@@ -41,12 +41,12 @@ pub fn router(api: Api) -> Router {
 }
 
 async fn status(State(api): State<Api>) -> Result<Response, ApiError> {
-    let _held = api.ring.reserve(STATUS_BYTES_PER_LOG * (api.ring.status().logs as u64 + 8))?;
+    let _held = reply::room(&api.ring, STATUS_BYTES_PER_LOG * api.ring.status().logs as u64).await?;
     Ok(reply::json(&api.status.status()))
 }
 
 async fn metrics_text(State(api): State<Api>) -> Result<Response, ApiError> {
-    let _held = api.ring.reserve(metrics::BYTES_PER_LOG * (api.ring.status().logs as u64 + 8))?;
+    let _held = reply::room(&api.ring, metrics::BYTES_PER_LOG * api.ring.status().logs as u64).await?;
     let text = api.metrics.text();
     let text = text.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], text).into_response())
