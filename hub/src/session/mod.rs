@@ -4,6 +4,7 @@
 //! itself, and the [tips](tips::Tips) of chains spare listings. Both may be lost or wrong at any time: whoever commits
 //! where something begins already reads the chain again.
 
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,11 +107,11 @@ impl Sessions {
         let Some(_one_at_a_time) = self.lock(agent).await else { return self.occupied() };
         let mut driver = Driver::new(&self.inner, agent, true);
         let outcome = drive_batch(&mut driver, body, now).await;
-        if !driver.used_cached_tip || matches!(outcome.reply, Reply::Batch(_)) || outcome.store_error.is_some() {
+        if driver.unconfirmed.is_empty() || outcome.store_error.is_some() {
             return outcome;
         }
-        // Another hub may have gone on since the tip was kept, and a refusal by an old cursor would mislead the agent.
-        let mut again = Driver { use_cache: false, ..driver };
+        // Another hub may have gone on since a tip was kept, and an answer with an old cursor would mislead the agent.
+        let mut again = Driver { use_cache: false, unconfirmed: BTreeSet::new(), ..driver };
         drive_batch(&mut again, body, now).await
     }
 
@@ -147,13 +148,14 @@ struct Driver<'a> {
     inner: &'a Inner,
     agent: &'a str,
     use_cache: bool,
-    used_cached_tip: bool,
+    /// Logs whose tip came from memory, and where no commit has shown yet that it is still the end of the chain.
+    unconfirmed: BTreeSet<LogName>,
     done: Done,
 }
 
 impl<'a> Driver<'a> {
     fn new(inner: &'a Inner, agent: &'a AgentId, use_cache: bool) -> Self {
-        Self { inner, agent: agent.as_str(), use_cache, used_cached_tip: false, done: Done::default() }
+        Self { inner, agent: agent.as_str(), use_cache, unconfirmed: BTreeSet::new(), done: Done::default() }
     }
 
     async fn take(&mut self, step: &Step) -> Result<Answer, StoreError> {
@@ -236,7 +238,7 @@ impl<'a> Driver<'a> {
         if self.use_cache
             && let Some(tip) = self.inner.tips.tip(chain)
         {
-            self.used_cached_tip = true;
+            self.unconfirmed.insert(log.clone());
             return Ok(Some(tip));
         }
         let last = self.inner.store.last_entry(chain).await?;
@@ -258,7 +260,9 @@ impl<'a> Driver<'a> {
                 self.inner.tips.set_noted(chain, schema);
             }
         }
-        if store.commit(chain, base, Bytes::copy_from_slice(entry)).await? == Put::Exists {
+        let put = store.commit(chain, base, Bytes::copy_from_slice(entry)).await?;
+        self.unconfirmed.remove(log);
+        if put == Put::Exists {
             self.inner.tips.forget_tip(chain);
             return Ok(Answer::Created(false));
         }

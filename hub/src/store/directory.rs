@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashSet;
 use object_store::local::LocalFileSystem;
@@ -38,7 +38,7 @@ const MAX_FOLDERS: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct LocalRoot {
     root: PathBuf,
-    /// Folders whose own entry in the folder above was synced by this process. Folders are never removed.
+    /// Folders that this process knows to be durable with all above them. Folders are never removed.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
@@ -48,18 +48,20 @@ impl LocalRoot {
     pub(super) async fn settle(&self, name: &Path) -> Result<(), StoreError> {
         let (root, file, durable) = (self.root.clone(), self.file(name), Arc::clone(&self.durable));
         let synced = blocking(move || {
-            let mut child = file.as_path();
-            while let Some(folder) = child.parent().filter(|folder| folder.starts_with(&root)) {
+            let known = |folder: &FilePath| lock(&durable).contains(folder);
+            let folders = file.ancestors().skip(1).take_while(|folder| folder.starts_with(&root));
+            let mut synced = Vec::new();
+            for folder in folders {
                 sync_folder(folder)?;
-                let mut durable = durable.lock().unwrap_or_else(PoisonError::into_inner);
-                if child != file && durable.len() < MAX_FOLDERS {
-                    durable.insert(child.to_path_buf());
-                }
-                if durable.contains(folder) {
+                if known(folder) {
                     break;
                 }
-                child = folder;
+                synced.push(folder.to_path_buf());
             }
+            // Only now: a folder is durable when all above it are.
+            let mut durable = lock(&durable);
+            let room = MAX_FOLDERS.saturating_sub(durable.len());
+            durable.extend(synced.into_iter().take(room));
             Ok(())
         });
         synced.await.map_err(|error| unavailable("sync", name, error))
@@ -106,6 +108,10 @@ impl LocalRoot {
         file.extend(name.parts().map(|part| part.as_ref().to_owned()));
         file
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn sync_folder(folder: &FilePath) -> io::Result<()> {

@@ -149,7 +149,9 @@ async fn a_hub_with_an_old_memory_of_a_chain_does_not_mislead_the_agent() {
     let pieces = [device.segment(10), device.segment(10), device.segment(10), device.segment(10)];
     assert_eq!(device.send(&hubs[0].url(), &pieces[..1]).await, 10);
     assert_eq!(device.send(&hubs[1].url(), &pieces[1..3]).await, 30);
-    // The first hub remembers 10, and must neither refuse nor commit anything else there.
+    // The first hub remembers 10, and must neither say so, nor refuse, nor commit anything else there.
+    assert_eq!(device.send(&hubs[0].url(), &pieces[..1]).await, 30);
+    assert_eq!(device.send(&hubs[1].url(), &pieces[3..]).await, 40);
     assert_eq!(device.send(&hubs[0].url(), &pieces[3..]).await, 40);
     let refusal = device.try_send(&hubs[1].url(), &[device.loss_of(50, 60)]).await.unwrap_err();
     assert!(matches!(refusal.kind, RefusalKind::Malformed | RefusalKind::Expected { offset: 40, .. }), "{refusal:?}");
