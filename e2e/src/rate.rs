@@ -28,7 +28,10 @@ pub struct Load {
 pub async fn mosquitto(folder: &std::path::Path) -> Result<(Process, SocketAddr)> {
     let address = free_address()?;
     let config = folder.join("mosquitto.conf");
-    std::fs::write(&config, format!("listener {} 127.0.0.1\nallow_anonymous true\nlog_type error\n", address.port()))?;
+    std::fs::write(
+        &config,
+        format!("listener {} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nlog_type error\n", address.port()),
+    )?;
     let program =
         if std::path::Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" };
     let mut command = Command::new(program);

@@ -32,16 +32,27 @@ pub(crate) fn run(root: &Path) -> Result<String, String> {
     Ok(format!("{BARE} cannot be had here: built for this machine, sources searched for `std`"))
 }
 
-/// The line of the first `std::` before the tests begin, from 1.
+/// The line of the first use of `std` that is always there, from 1. What is behind a `cfg` for tests or for the feature
+/// `std` may use it; from `#[cfg(test)]` on, the rest of a file is tests.
 fn first_use_of_std(text: &str) -> Option<usize> {
-    let code = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
-    let position = code.map(|line| line.split("//").next().unwrap_or_default()).position(|line| {
-        line.contains("extern crate std")
-            || line
-                .match_indices("std::")
-                .any(|(at, _)| !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
-    });
-    position.map(|index| index + 1)
+    let mut before = "";
+    for (index, line) in text.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default().trim();
+        if code == "#[cfg(test)]" {
+            return None;
+        }
+        let is_optional = before.starts_with("#[cfg(") && (before.contains("\"std\"") || before.contains("test"));
+        if !is_optional && uses_std(code) {
+            return Some(index + 1);
+        }
+        before = code;
+    }
+    None
+}
+
+fn uses_std(code: &str) -> bool {
+    let is_part = |text: &str| text.ends_with(|last: char| last.is_alphanumeric() || last == '_');
+    code.contains("extern crate std") || code.match_indices("std::").any(|(at, _)| !is_part(&code[..at]))
 }
 
 #[cfg(test)]
@@ -53,6 +64,12 @@ mod tests {
         assert_eq!(first_use_of_std("use core::fmt;\nuse std::time::Duration;\n"), Some(2));
         assert_eq!(first_use_of_std("extern crate std;\n"), Some(1));
         assert_eq!(first_use_of_std("fn f() { ::std::process::exit(1) }"), Some(1));
+    }
+
+    #[test]
+    fn what_is_behind_a_cfg_may_use_std() {
+        assert_eq!(first_use_of_std("#[cfg(any(feature = \"std\", test))]\nextern crate std;\nmod a;\n"), None);
+        assert_eq!(first_use_of_std("#[cfg(unix)]\nextern crate std;\n"), Some(2));
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl FormatArg {
 
 impl ConfigArgs {
     fn sources(self) -> Sources {
-        let flags = self.set.into_iter().map(|(key, value)| FlagValue { flag: format!("--set {key}"), key, value });
+        let flags = self.set.into_iter().map(|(key, value)| FlagValue { flag: "--set".to_owned(), key, value });
         // Variables that are not UTF-8 cannot be ours.
         let env =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

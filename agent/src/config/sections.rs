@@ -131,7 +131,7 @@ fn http(s: &mut Section<'_>, memory: u64) -> Http {
         allow_anonymous: s.boolean("allow_anonymous", false),
         max_body: s.size("max_body", (8 * MIB).min(memory / 4)),
         max_connections: s.integer("max_connections", 64, 1..=100_000) as u32,
-        header_timeout: s.duration("header_timeout", Duration::from_secs(10)),
+        header_timeout: s.duration("header_timeout", Duration::from_secs(15)),
         body_timeout: s.duration("body_timeout", Duration::from_secs(30)),
     }
 }

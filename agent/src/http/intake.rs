@@ -1,5 +1,7 @@
 //! Request bodies on their way to a decoder: every chunk under a limit, every wait under a limit.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
@@ -7,7 +9,11 @@ use http_body_util::BodyExt;
 use super::Api;
 use super::error::ApiError;
 use crate::ingest::body::Coding;
-use crate::ingest::upload::{WriteError, WriteReport};
+use crate::ingest::upload::{Reason, WriteError, WriteReport};
+
+/// How long and how often a request waits for memory.
+const PAUSE: Duration = Duration::from_millis(25);
+const PAUSES: u32 = 80;
 
 /// The packing of a body, from its header.
 ///
@@ -16,6 +22,21 @@ use crate::ingest::upload::{WriteError, WriteReport};
 pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, ApiError> {
     let named = headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?"));
     Ok(Coding::from_header(named)?)
+}
+
+/// Opens a body once the budget has room for it. Requests that come together wait for one another a little before one of
+/// them is sent away.
+///
+/// # Errors
+/// 503 when there is no room for [`PAUSES`] pauses, and what `open` says otherwise.
+pub(super) async fn when_there_is_room<T>(mut open: impl FnMut() -> Result<T, Reason>) -> Result<T, ApiError> {
+    for _ in 0..PAUSES {
+        match open() {
+            Err(Reason::Memory(_)) => tokio::time::sleep(PAUSE).await,
+            opened => return Ok(opened?),
+        }
+    }
+    Ok(open()?)
 }
 
 /// Hands the chunks of a body to `take` as they come.

@@ -16,6 +16,9 @@ use crate::ingest::decode::arrow_stream::StreamOptions;
 use crate::ingest::decode::json::JsonOptions;
 use crate::ingest::upload::{LineBody, WholeBody, write_arrow, write_json};
 
+/// Bodies that are decoded on the thread that serves the network; larger ones would keep others waiting.
+const INLINE: usize = 64 << 10;
+
 const PARAMETERS: [&str; 3] = ["tags", "time_key", "time_unit"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,22 +44,34 @@ pub(super) async fn post(
     let limit = api.limits.max_body;
     let report = if kind == Kind::Ndjson {
         let origin = format!("POST {}", uri.path());
-        let mut lines = LineBody::ndjson(&api.ring, api.clock, &log, options, coding, limit, &origin)?;
+        let open = || LineBody::ndjson(&api.ring, api.clock, &log, options.clone(), coding, limit, &origin);
+        let mut lines = intake::when_there_is_room(open).await?;
         let take = |chunk: &[u8]| lines.feed(chunk).map_err(|error| intake::broken(&api, error));
         intake::pump(&api, &headers, body, take).await?;
         lines.finish()
     } else {
-        let mut whole = WholeBody::new(&api.ring, coding, limit)?;
+        let mut whole = intake::when_there_is_room(|| WholeBody::new(&api.ring, coding, limit)).await?;
         intake::pump(&api, &headers, body, |chunk| Ok(whole.feed(chunk)?)).await?;
-        let (bytes, _held) = whole.finish()?;
-        match kind {
-            Kind::Arrow => write_arrow(&api.ring, api.clock, &log, stream_options(options), bytes),
-            _ => write_json(&api.ring, api.clock, &log, &options, &bytes),
-        }
+        let (bytes, held) = whole.finish()?;
+        let (ring, clock, large) = (api.ring.clone(), api.clock, bytes.len() > INLINE);
+        let store = move || {
+            let _held = held;
+            match kind {
+                Kind::Arrow => write_arrow(&ring, clock, &log, stream_options(options), bytes),
+                _ => write_json(&ring, clock, &log, &options, &bytes),
+            }
+        };
+        if large { off_thread(store).await? } else { store() }
     };
     let report = report.map_err(|error| intake::broken(&api, error))?;
     let report = intake::complete(&api, report)?;
     Ok(reply::json(&json!({ "stored": report.accepted })))
+}
+
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    let message = |error| format!("decoding failed, which is a fault of ours: {error}");
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message(error)))
 }
 
 fn kind(headers: &HeaderMap) -> Result<Kind, ApiError> {

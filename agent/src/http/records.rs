@@ -45,7 +45,11 @@ pub(super) async fn read(
     let mut answer = Answer { api, reader, writer, schema, format, at: At::Header, chunk: None, held: None };
     answer.advance().await?;
     let stream = stream::unfold(answer, |mut answer| async move {
-        let step = answer.step().await.transpose()?;
+        let step = answer.step().await;
+        if let Err(error) = &step {
+            tracing::warn!("a records answer broke off: {error}");
+        }
+        let step = step.transpose()?;
         Some((step, answer))
     });
     let mut response = Body::from_stream(stream).into_response();
@@ -123,6 +127,9 @@ impl Answer {
             chunk.schema = Arc::clone(&self.schema);
         }
         self.writer.batch(0, chunk.base, &chunk.batch, &chunk.schema, chunk.rows.start..end, out)?;
+        if let Some(held) = &mut self.held {
+            held.shrink_to(out.capacity() as u64);
+        }
         chunk.rows.start = end;
         if chunk.rows.is_empty() {
             drop(chunk);

@@ -11,6 +11,9 @@ use super::error::ApiError;
 use super::{Api, auth, logs, page, post as post_records, records, reply, write};
 use crate::metrics;
 
+/// Bytes that one log takes in the status document and its text, the longest name included.
+const STATUS_BYTES_PER_LOG: u64 = 1536;
+
 /// All paths of the API.
 pub fn router(api: Api) -> Router {
     let guarded = Router::new()
@@ -37,12 +40,13 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-async fn status(State(api): State<Api>) -> Response {
-    reply::json(&api.status.status())
+async fn status(State(api): State<Api>) -> Result<Response, ApiError> {
+    let _held = reply::room(&api.ring, STATUS_BYTES_PER_LOG * api.ring.status().logs as u64).await?;
+    Ok(reply::json(&api.status.status()))
 }
 
 async fn metrics_text(State(api): State<Api>) -> Result<Response, ApiError> {
-    let _held = api.ring.reserve(metrics::BYTES_PER_LOG * (api.ring.status().logs as u64 + 8))?;
+    let _held = reply::room(&api.ring, metrics::BYTES_PER_LOG * api.ring.status().logs as u64).await?;
     let text = api.metrics.text();
     let text = text.map_err(|_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE))], text).into_response())

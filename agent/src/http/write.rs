@@ -34,8 +34,8 @@ async fn store(api: &Api, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<
     let precision: Precision = precision.parse().map_err(|error| ApiError::bad(format!("{error}")))?;
     let origin = format!("POST {}", uri.path());
     let coding = intake::coding(headers)?;
-    let opened = LineBody::line_protocol(&api.ring, api.clock, precision, coding, api.limits.max_body, &origin);
-    let mut lines = opened?;
+    let open = || LineBody::line_protocol(&api.ring, api.clock, precision, coding, api.limits.max_body, &origin);
+    let mut lines = intake::when_there_is_room(open).await?;
     intake::pump(api, headers, body, |chunk| lines.feed(chunk).map_err(|error| intake::broken(api, error))).await?;
     let report = lines.finish().map_err(|error| intake::broken(api, error))?;
     intake::complete(api, report).map(|_| ())
@@ -57,13 +57,14 @@ pub(super) async fn health() -> Response {
 }
 
 /// `/query`: InfluxDB 1 clients create their database before they write; a log needs no creation.
-pub(super) async fn query(request: Request) -> Response {
+pub(super) async fn query(State(api): State<Api>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let query = Query::<BTreeMap<String, String>>::try_from_uri(&parts.uri);
     let mut asked = query.ok().and_then(|query| query.get("q").cloned()).unwrap_or_default();
     if asked.is_empty() {
         // As a form, "q=CREATE+DATABASE+x".
-        let body = axum::body::to_bytes(body, 4096).await.unwrap_or_default();
+        let read = tokio::time::timeout(api.limits.body_timeout, axum::body::to_bytes(body, 4096)).await;
+        let body = read.ok().and_then(Result::ok).unwrap_or_default();
         asked = String::from_utf8_lossy(&body).trim_start_matches("q=").replace(['+', '%'], " ");
     }
     if asked.trim_start().to_ascii_uppercase().starts_with("CREATE") {

@@ -224,12 +224,15 @@ impl Reader {
                 Ok((batch?, Keep::Sealed(sealed)))
             }
             Body::Packed { bytes, encoding, .. } => {
-                // Decoders need scratch beside the result; the larger estimate is for small segments of many columns.
+                // Decoders need scratch beside the result: mostly tens of KiB, with the widest tables close to a MiB, whatever
+                // the size of the segment.
                 let guess = raw as usize * 2 + schema.schema.columns().len() * 512 + (16 << 10);
                 let mut decoded = Err(DecodeError::TooLarge { max_bytes: 0 });
                 let mut held = self.ring.reserve(0)?;
-                for max_bytes in [guess, guess * 4] {
+                for max_bytes in [guess + (96 << 10), guess + (256 << 10), guess * 2 + (1 << 20)] {
                     if matches!(decoded, Err(DecodeError::TooLarge { .. })) {
+                        // What the last try held goes first: under a small cap there is no room for both.
+                        held.shrink_to(0);
                         held = self.ring.reserve(max_bytes as u64)?;
                         decoded = decode(&bytes, &schema.schema, rows as usize, encoding, &DecodeLimits { max_bytes });
                     }

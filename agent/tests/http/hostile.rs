@@ -83,6 +83,17 @@ async fn a_reader_who_does_not_read_holds_little_and_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn writers_that_come_together_under_a_small_cap_wait_for_one_another() {
+    let agent = Agent::start(&[("storage.max_memory", "4MiB")]).await;
+    let lines: String = (0..200).map(|n| format!("m a={n} {n}\n")).collect();
+    let writes = (0..16).map(|_| agent.write(&lines));
+    for (status, body) in futures_util::future::join_all(writes).await {
+        assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
+    }
+    assert_eq!(agent.json("/v1/status").await["logs"]["m"]["accepted"], 3200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_in_good_order_while_clients_hang_on() {
     let agent = Agent::start(&[("shutdown_grace", "2s")]).await;
     agent.write("m f=1\n").await;

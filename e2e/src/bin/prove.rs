@@ -112,18 +112,24 @@ async fn rates(folder: &Path, data: &Dataset) -> Result<Figures> {
     data.rows.first().map(|row| data.json(row, &mut payload)).ok_or("no data")?;
     let mut figures = Figures::default();
     let mut slower = Vec::new();
+    let mut published = 0;
     for (name, connections) in [("1 connection", 1), ("8 connections", 8)] {
         let load = rate::Load { connections, publishes: 400_000, window: 1_000 };
         let (mut ours, mut theirs) = (0.0_f64, 0.0_f64);
         for _ in 0..3 {
             theirs = theirs.max(rate::measure(mosquitto, load, &payload).await?);
             ours = ours.max(rate::measure(agent.mqtt, load, &payload).await?);
+            published += load.publishes as u64;
         }
         let ratio = ours / theirs;
         figures.add(name, format!("{ours:.0}/s, mosquitto {theirs:.0}/s, ratio {ratio:.2}"));
         if ratio < 1.0 {
             slower.push(name);
         }
+    }
+    let account = agent.log("mqtt").await?;
+    if account.accepted != published {
+        return Err(format!("{published} publishes were acknowledged, {} records accepted", account.accepted).into());
     }
     figures.add("payload", format!("{} bytes", payload.len()));
     if slower.is_empty() { Ok(figures) } else { Err(format!("slower with {}: {figures}", slower.join(" and ")).into()) }

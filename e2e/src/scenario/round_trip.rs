@@ -4,40 +4,39 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Figures, HTTP_LOG, MQTT_LOG, ensure, route, send_http, send_mqtt};
-use crate::Result;
 use crate::agent::{Agent, Options};
 use crate::dataset::Dataset;
 use crate::hub::Hub;
+use crate::{Result, wait};
 
 const AGENT: &str = "board-1";
 
 /// How often the hub is killed while records stream.
 const KILLS: usize = 3;
+/// How long it is away each time.
+const AWAY: Duration = Duration::from_millis(200);
 
 /// Runs it. `limit` bounds the wait for the last record to arrive.
 ///
 /// # Errors
 /// When a record is missing, doubled, out of order or different in one bit.
 pub async fn run(folder: &Path, data: &Dataset, limit: Duration) -> Result<Figures> {
-    let mut hub = Hub::start(folder).await?;
-    let options = Options::new(AGENT).upstream(hub.address).set("sync.size_threshold", "64KiB").toml(&route(data));
+    let rows = data.rows.len();
+    let mut hub = Hub::absent(folder)?;
+    // A pause between small batches, so that each kill finds records on their way.
+    hub.set("sync.pause", "20ms");
+    hub.up().await?;
+    let (segment_rows, max_batch) = ((rows / 100).clamp(64, 8_192), (rows / 2).max(4 << 10));
+    let options = Options::new(AGENT).upstream(hub.address).set("sync.max_batch", &max_batch.to_string());
+    let options = options.set("storage.segment_rows", &segment_rows.to_string()).toml(&route(data));
     let agent = options.start(folder).await?;
     let begun = Instant::now();
-    let rows = data.rows.len();
-    let mut sent = 0;
-    for kill in 1..=KILLS {
-        let end = rows * kill / (KILLS + 1);
-        send_both(&agent, data, sent..end).await?;
-        sent = end;
-        // Killed while it is at work, away for a moment in which more arrives, and back.
-        hub.kill();
-        let end = (sent + rows / 20).min(rows);
-        send_both(&agent, data, sent..end).await?;
-        sent = end;
-        hub.up().await?;
-    }
-    send_both(&agent, data, sent..rows).await?;
-    let sending = begun.elapsed();
+    let (http, mqtt, kills) = tokio::join!(
+        send_http(&agent, data, 0..rows),
+        send_mqtt(&agent, data, 0..rows),
+        kill(&mut hub, &agent, rows as u64)
+    );
+    http.and(mqtt).and(kills)?;
     let mut figures = Figures::default();
     for log in [HTTP_LOG, MQTT_LOG] {
         let account = agent.drained(log, limit).await?;
@@ -51,16 +50,28 @@ pub async fn run(folder: &Path, data: &Dataset, limit: Duration) -> Result<Figur
     }
     hub.verify()?;
     figures.add("hub kills", KILLS);
-    figures.add("sent in", format!("{:.1} s", sending.as_secs_f64()));
-    figures.add("drained in", format!("{:.1} s", begun.elapsed().as_secs_f64()));
+    figures.add("sent and drained in", format!("{:.1} s", begun.elapsed().as_secs_f64()));
     figures.add("agent wrote", format!("{} bytes", agent.process.written()?));
     ensure(agent.process.written()? == 0, || "the agent wrote to storage".to_owned())?;
     Ok(figures)
 }
 
-async fn send_both(agent: &Agent, data: &Dataset, rows: std::ops::Range<usize>) -> Result<()> {
-    let (http, mqtt) = tokio::join!(send_http(agent, data, rows.clone()), send_mqtt(agent, data, rows));
-    http.and(mqtt)
+/// Kills the hub each time another share of the records is committed, and starts it again a moment later.
+async fn kill(hub: &mut Hub, agent: &Agent, rows: u64) -> Result<()> {
+    for kill in 0..KILLS as u64 {
+        let share = rows * kill / (KILLS as u64 + 1);
+        wait::until("another share of the records at the hub", wait::LONG, async || {
+            let account = agent.log(HTTP_LOG).await?;
+            Ok((account.committed > share).then_some(()))
+        })
+        .await?;
+        hub.kill();
+        tokio::time::sleep(AWAY).await;
+        let account = agent.log(MQTT_LOG).await?;
+        ensure(account.committed < rows, || format!("kill {} came too late: {account:?}", kill + 1))?;
+        hub.up().await?;
+    }
+    Ok(())
 }
 
 fn named(log: &str) -> impl Fn(crate::Error) -> crate::Error {

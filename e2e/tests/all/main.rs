@@ -5,4 +5,5 @@ mod bad_input;
 mod bad_mqtt;
 mod clients;
 mod hub_trouble;
+mod lifecycle;
 mod quickstart;

@@ -13,8 +13,6 @@ use tokio::time::MissedTickBehavior;
 use super::Result;
 use super::servers::Places;
 
-/// Rooms of the log `climate`.
-const ROOMS: [&str; 4] = ["kitchen", "study", "attic", "cellar"];
 /// What the vibration sensor measures: acceleration and rotation.
 const AXES: [&str; 6] = ["ax", "ay", "az", "gx", "gy", "gz"];
 /// Samples of the vibration sensor in one request.
@@ -66,34 +64,40 @@ async fn climate(to: SocketAddr, counts: Arc<Acknowledged>, stop: Arc<AtomicBool
     let mut options = MqttOptions::new("rooms", to.ip().to_string(), to.port());
     options.set_keep_alive(Duration::from_secs(10));
     let (client, mut events) = AsyncClient::new(options, 64);
+    let total = Arc::new(AtomicU64::new(u64::MAX));
     // Apart from the event loop, whose `poll` must not be dropped half way.
-    let publisher = tokio::spawn(async move {
-        let mut random = Random(7);
-        let mut state = [(21.0, 40.0), (20.5, 45.0), (26.0, 38.0), (14.0, 60.0)];
-        let mut tick = ticks(Duration::from_millis(100));
-        while !stop.load(Ordering::Relaxed) {
-            tick.tick().await;
-            for (room, (temp, humidity)) in ROOMS.iter().zip(&mut state) {
-                *temp += random.around(0.02);
-                *humidity += random.around(0.1);
-                let json = format!("{{\"temp\": {temp:.2}, \"humidity\": {humidity:.1}}}");
-                client.publish(format!("home/{room}/climate"), QoS::AtLeastOnce, false, json).await?;
-            }
-        }
-        client.disconnect().await?;
-        Result::<()>::Ok(())
-    });
-    loop {
-        match events.poll().await {
-            Ok(Event::Incoming(Incoming::PubAck(_))) => {
-                counts.climate.fetch_add(1, Ordering::Relaxed);
-            }
-            Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => break,
-            Ok(_) => {}
-            Err(error) => return Err(format!("MQTT: {error}").into()),
+    let publisher = tokio::spawn(publish(client, Arc::clone(&total), stop));
+    while counts.climate.load(Ordering::Relaxed) < total.load(Ordering::Relaxed) {
+        if let Event::Incoming(Incoming::PubAck(_)) = events.poll().await.map_err(|error| format!("MQTT: {error}"))? {
+            counts.climate.fetch_add(1, Ordering::Relaxed);
         }
     }
     publisher.await?
+}
+
+async fn publish(client: AsyncClient, total: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> Result<()> {
+    let mut random = Random(7);
+    let mut rooms = [("kitchen", 21.0, 40.0), ("study", 20.5, 45.0), ("attic", 26.0, 38.0), ("cellar", 14.0, 60.0)];
+    let mut tick = ticks(Duration::from_millis(100));
+    let mut sent = 0;
+    loop {
+        tick.tick().await;
+        let last = stop.load(Ordering::Relaxed);
+        if last {
+            // Known before the last message goes, so that its acknowledgement is seen to be the last.
+            total.store(sent + rooms.len() as u64, Ordering::Relaxed);
+        }
+        for (room, temp, humidity) in &mut rooms {
+            *temp += random.around(0.02);
+            *humidity += random.around(0.1);
+            let json = format!("{{\"temp\": {temp:.2}, \"humidity\": {humidity:.1}}}");
+            client.publish(format!("home/{room}/climate"), QoS::AtLeastOnce, false, json).await?;
+            sent += 1;
+        }
+        if last {
+            return Ok(());
+        }
+    }
 }
 
 async fn vibration(

@@ -1,7 +1,7 @@
 //! Drives the protocol's receivers: each [`Step`] they ask for becomes an operation of the store.
 //!
 //! The receivers decide, the store remembers; what lives here only saves work. A lock per agent keeps one hub from racing
-//! itself, and the [tips](tips::Tips) of chains spare listings. Both may be lost or wrong at any time: whoever commits
+//! itself, and the tips of chains spare listings. Both may be lost or wrong at any time: whoever commits
 //! where something begins already reads the chain again.
 
 use std::collections::BTreeSet;

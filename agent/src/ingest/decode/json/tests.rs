@@ -1,6 +1,9 @@
 use super::*;
 
-fn rows(text: &str, options: &JsonOptions) -> Result<Vec<(Option<i64>, Vec<String>)>, DecodeError> {
+/// Time, and name and value of each field as text.
+type Row = (Option<i64>, Vec<String>);
+
+fn rows(text: &str, options: &JsonOptions) -> Result<Vec<Row>, DecodeError> {
     let mut records = Records::new();
     let mut scratch = Scratch::default();
     let target = Target { log: Some("log"), tags: &[("line", "a")] };
@@ -16,7 +19,7 @@ fn rows(text: &str, options: &JsonOptions) -> Result<Vec<(Option<i64>, Vec<Strin
         .collect())
 }
 
-fn plain(text: &str) -> Result<Vec<(Option<i64>, Vec<String>)>, DecodeError> {
+fn plain(text: &str) -> Result<Vec<Row>, DecodeError> {
     rows(text, &JsonOptions::default())
 }
 
