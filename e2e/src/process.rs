@@ -23,6 +23,9 @@ pub struct Process {
     lines: Lines,
 }
 
+/// How long the last words of a process that ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 impl Process {
     /// Starts `command`; variables of the environment that would configure it are taken away.
     ///
@@ -62,6 +65,10 @@ impl Process {
         let found = wait::until(what, wait::LONG, async || {
             // The state first: what a process printed before it ended is complete only after.
             ended = self.child.try_wait()?;
+            if ended.is_some() {
+                // Its last words are still on their way through the threads that read them.
+                tokio::time::sleep(LAST_WORDS).await;
+            }
             match find(&self.said()) {
                 Some(value) => Ok(Some(Some(value))),
                 None => Ok(ended.map(|_| None)),
