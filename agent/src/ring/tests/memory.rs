@@ -6,7 +6,7 @@ use super::*;
 fn at_full_speed_the_counter_stays_under_the_cap() {
     let ring = ring(4 << 20, |config| config.segment_rows = 8192);
     let names: Vec<String> = (0..13).map(|i| format!("reading-{i}")).collect();
-    for i in 0..20_000 {
+    for i in 0..40_000 {
         for log in ["fast", "faster"] {
             let mut records = Records::new();
             records.begin(log, Some(i));
