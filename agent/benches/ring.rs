@@ -4,6 +4,11 @@
 //! record into a `Vec` that is thrown away when it is full: what the memory alone allows.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a benchmark that fails may stop, and it prints its figures"
+)]
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -169,7 +169,8 @@ impl<'a, 'm> Parts<'a, 'm> {
             length if length >= rows.div_ceil(8) => Some(NullBuffer::new(BooleanBuffer::new(validity, 0, rows))),
             _ => return Err(DecodeError::corrupt("a validity bitmap is too short")),
         };
-        let mut array = ArrayData::builder(data_type.clone()).len(rows).nulls(nulls).add_buffer(self.buffer()?);
+        let values = self.values(data_type, rows)?;
+        let mut array = ArrayData::builder(data_type.clone()).len(rows).nulls(nulls).add_buffer(values);
         if matches!(data_type, DataType::Utf8 | DataType::Binary) {
             array = array.add_buffer(self.buffer()?);
         }
@@ -178,6 +179,23 @@ impl<'a, 'm> Parts<'a, 'm> {
         }
         let array = array.align_buffers(true).build();
         Ok(make_array(array.map_err(|_| DecodeError::corrupt("a column is malformed"))?))
+    }
+
+    /// The values or offsets of an array, cut to exactly what its rows need: Arrow's checks panic on a part of a value.
+    fn values(&mut self, data_type: &DataType, rows: usize) -> Result<Buffer, DecodeError> {
+        let buffer = self.buffer()?;
+        let length = match data_type {
+            DataType::Boolean => Some(rows.div_ceil(8)),
+            DataType::Dictionary(..) => rows.checked_mul(4),
+            // An array without rows may come without its one offset.
+            DataType::Utf8 | DataType::Binary if rows == 0 => return Ok(Buffer::from_vec(vec![0i32])),
+            DataType::Utf8 | DataType::Binary => rows.checked_add(1).and_then(|offsets| offsets.checked_mul(4)),
+            _ => rows.checked_mul(8),
+        };
+        match length {
+            Some(length) if length <= buffer.len() => Ok(buffer.slice_with_length(0, length)),
+            _ => Err(DecodeError::corrupt("a column is shorter than its rows")),
+        }
     }
 
     fn buffer(&mut self) -> Result<Buffer, DecodeError> {

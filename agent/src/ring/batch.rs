@@ -347,6 +347,7 @@ impl<'a> Source<'a> {
             Self::I64(v, nulls) => builder.push_i64s(row, &v[from..from + count], slice(nulls).as_ref()),
             Self::U64(v, nulls) => builder.push_u64s(row, &v[from..from + count], slice(nulls).as_ref()),
             _ => {
+                builder.reserve_texts(self.data_len(from, from + count), cap);
                 let mut raw = 0;
                 for i in 0..count {
                     if let Some(value) = self.value(from + i) {

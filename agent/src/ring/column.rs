@@ -93,10 +93,17 @@ impl ColumnBuilder {
     pub(super) fn growth_of_run(&self, count: usize, len: usize, cap: usize) -> Growth {
         match &self.values {
             Values::Tag(_, tags) if count > 0 => {
-                Growth { heap: tags.growth(count, len, cap), raw: len + count * size_of::<i32>() }
+                Growth { heap: tags.growth_of_run(count, len, cap), raw: len + count * size_of::<i32>() }
             }
             Values::Utf8(t) | Values::Binary(t) => t.growth(len, cap),
             _ => Growth::default(),
+        }
+    }
+
+    /// Makes room for the texts of a run, as [`Self::growth_of_run`] foretold: one by one they might take more.
+    pub(super) fn reserve_texts(&mut self, len: usize, cap: usize) {
+        if let Values::Utf8(t) | Values::Binary(t) = &mut self.values {
+            reserve(&mut t.bytes, len, cap);
         }
     }
 
@@ -411,7 +418,7 @@ fn bit(bits: &[u8], at: usize, rows: usize) -> bool {
 /// Sets the bits `from..to` of a bitmap that so far ends at `from`.
 fn set_bits(bits: &mut Vec<u8>, from: usize, to: usize) {
     let mut at = from;
-    while at < to && at % 8 != 0 {
+    while at < to && !at.is_multiple_of(8) {
         push_bit(bits, at, true);
         at += 1;
     }

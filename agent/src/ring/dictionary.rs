@@ -66,6 +66,15 @@ impl Dictionary {
         bytes + ends + table
     }
 
+    /// As [`Self::growth`], when they come one after the other and some may be the same.
+    pub(super) fn growth_of_run(&self, tags: usize, len: usize, cap: usize) -> usize {
+        let bytes = grown_one_by_one(self.bytes.len(), self.bytes.capacity(), len, cap);
+        let ends = grown_one_by_one(self.ends.len(), self.ends.capacity(), tags, usize::MAX) * size_of::<i32>();
+        let room = self.numbers.capacity() - self.numbers.len();
+        let table = if tags > room { table_bytes((self.numbers.len() + tags) * 2) } else { 0 };
+        bytes + ends + table
+    }
+
     /// Bytes of heap held.
     pub(super) fn heap_bytes(&self) -> usize {
         self.ends.capacity() * size_of::<i32>() + self.bytes.capacity() + self.numbers.allocation_size()
@@ -109,6 +118,13 @@ pub(super) fn reserve<T>(vec: &mut Vec<T>, more: usize, cap: usize) {
     }
 }
 
+/// An upper bound of what [`reserve`] allocates when `more` elements come in pieces: the last block, which doubling may make
+/// almost twice what is needed, and the one before it while it is copied.
+fn grown_one_by_one(len: usize, capacity: usize, more: usize, cap: usize) -> usize {
+    let needed = len + more;
+    if needed <= capacity { 0 } else { (needed * 2).clamp(16, cap.max(16)).max(needed) + needed }
+}
+
 /// An upper bound for a hash table of `entries` 4-byte values: buckets are a power of two, at most 7/8 full, one control
 /// byte each.
 fn table_bytes(entries: usize) -> usize {
@@ -135,5 +151,19 @@ mod tests {
         }
         assert_eq!(tags.len(), 5_000);
         assert_eq!(tags.into_array().unwrap().value(1), "station-2919");
+    }
+
+    #[test]
+    fn the_growth_by_a_run_of_tags_is_bounded_however_it_falls() {
+        for run in [1, 2, 5, 17, 63, 64, 65, 500, 1_025] {
+            let mut tags = Dictionary::default();
+            for base in (0..5_000).step_by(run) {
+                let names: Vec<_> = (base..base + run).map(|i| format!("machine-{i}")).collect();
+                let growth = tags.growth_of_run(run, names.iter().map(String::len).sum(), usize::MAX);
+                let before = tags.heap_bytes();
+                names.iter().for_each(|name| assert!(tags.intern(name, usize::MAX) >= 0));
+                assert!(tags.heap_bytes() <= before + growth, "a run of {run}");
+            }
+        }
     }
 }

@@ -58,6 +58,12 @@ impl State {
         {
             self.pending_packed -= bytes.len() as u64;
         }
+        // Without a packer at work, what was evicted would stay in its queue for ever.
+        while let Some((seq, at)) = self.unpacked.front()
+            && self.segment_index(*at as usize, *seq).is_none()
+        {
+            self.unpacked.pop_front();
+        }
         Some(segment)
     }
 

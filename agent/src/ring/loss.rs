@@ -72,7 +72,7 @@ impl Losses {
         let at = self.ranges.partition_point(|r| r.to <= loss.from);
         let touches = |r: &Loss| r.to == loss.from || r.from == loss.to;
         let full = self.ranges.len() >= Self::CAP;
-        if full && !self.ranges.iter().any(|r| touches(r)) && !self.squeeze() {
+        if full && !self.ranges.iter().any(touches) && !self.squeeze() {
             return false;
         }
         let at = if full { self.ranges.partition_point(|r| r.to <= loss.from) } else { at };

@@ -93,8 +93,10 @@ impl State {
                 schema: Fingerprint(segment.schema.fingerprint),
             };
             // The buffer that it packs into, and the bytes cut to size, are smaller together than this.
-            let bytes =
-                scratch_bytes(segment.rows as usize, &segment.schema.schema) as u64 + u64::from(segment.raw_bytes);
+            // Scratch that does not grow with the data is the process's own, as one segment is packed at a time.
+            let schema = &segment.schema.schema;
+            let grows = scratch_bytes(segment.rows as usize, schema).saturating_sub(scratch_bytes(0, schema));
+            let bytes = grows as u64 + u64::from(segment.raw_bytes);
             let scratch = self.reserve(bytes).unwrap_or_else(|_| self.budget.force(bytes));
             return Some(Job { at, seq, meta, chain, sealed, scratch, encoding });
         }

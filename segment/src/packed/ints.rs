@@ -23,8 +23,14 @@ use crate::codec::{DecodeError, EncodeError, Meter};
 /// Below this many values pco's tables cost more than they save.
 const PCO_FROM: usize = 40;
 
-/// From this many values on, pco is taken without a look at the bit coders, unless they find next to nothing to code.
+/// Less than a pco body ever takes.
+const PCO_LEAST_BITS: u64 = 100;
+
+/// From this many values on, pco is taken without a look at the bit coders, unless a transform leaves next to nothing to code.
 const PCO_ALONE_FROM: usize = 2048;
+
+/// Values of such a stream that show whether a transform leaves anything to code.
+const SAMPLE: usize = 256;
 
 /// Ones in a Rice code that mean: the residual follows as a number.
 const ESCAPE: u32 = 20;
@@ -53,7 +59,7 @@ fn write_nested(values: &[i64], may_run: bool, out: &mut BitWriter<'_>) -> Resul
             }
         }
     }
-    if values.len() >= PCO_FROM {
+    if values.len() >= PCO_FROM && plan.bits > PCO_LEAST_BITS {
         let pco = Pco::of(values)?;
         if pco.bits() < plan.bits {
             pco.write(out);
@@ -114,18 +120,15 @@ impl Plan {
         let mut residuals = Vec::with_capacity(values.len());
         let mut best: Option<Self> = None;
         for transform in Transform::candidates(values) {
+            if values.len() >= PCO_ALONE_FROM && !transform.settles(&values[..SAMPLE]) {
+                continue;
+            }
             let plan = Self::of(transform, values, &mut residuals, best.as_ref().map_or(u64::MAX, |b| b.bits));
             if best.as_ref().is_none_or(|b| plan.bits < b.bits) {
                 best = Some(plan);
             }
         }
-        best.unwrap_or(Self {
-            transform: Transform::Plain,
-            base: 0,
-            step: 1,
-            coder: Coder::Packed { width: 0 },
-            bits: 0,
-        })
+        best.unwrap_or_else(|| Self::of(Transform::Plain, values, &mut residuals, u64::MAX))
     }
 
     fn of(transform: Transform, values: &[i64], residuals: &mut Vec<u64>, to_beat: u64) -> Self {
@@ -290,6 +293,7 @@ impl Pco {
                 1
             }
             _ => {
+                // Wide ones are ticks of clocks and decimals with zeros at the end: there pco finds multiples.
                 pcodec::compress(&residuals, Search::Auto, &mut body)?;
                 2
             }

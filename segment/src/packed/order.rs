@@ -24,6 +24,9 @@ impl Groups {
     /// Splits the groups by the codes of one more tag, of which there are fewer than `distinct` kinds and one for null. Groups
     /// are numbered by first appearance.
     pub(super) fn split(&mut self, codes: impl Iterator<Item = Option<u32>>, distinct: usize) {
+        if distinct == 0 {
+            return;
+        }
         let codes = codes.map(|code| code.map_or(0, |code| code as usize + 1));
         let (kinds, mut count) = (distinct + 1, 0);
         let mut next = || {

@@ -12,7 +12,7 @@ use arrow_schema::ArrowError;
 use super::bits::BitReader;
 use super::flags::Patterns;
 use super::order::{Groups, Order, scatter};
-use super::strings::List;
+use super::strings::Strings;
 use super::{LAYOUT, flags, floats, ints, strings, time};
 use crate::codec::{DecodeError, DecodeLimits, Meter};
 use crate::schema::{ColumnType, Schema};
@@ -127,11 +127,11 @@ impl Reader<'_> {
                 Arc::new(values)
             }
             ColumnType::Utf8 => {
-                let (offsets, bytes) = lay_out(strings::read(count, input, meter)?, rows, valid, order, meter)?;
+                let (offsets, bytes) = lay_out(&strings::read(count, input, meter)?, count, rows, valid, order, meter)?;
                 Arc::new(string_array(offsets, bytes, nulls)?)
             }
             ColumnType::Binary => {
-                let (offsets, bytes) = lay_out(strings::read(count, input, meter)?, rows, valid, order, meter)?;
+                let (offsets, bytes) = lay_out(&strings::read(count, input, meter)?, count, rows, valid, order, meter)?;
                 let offsets = OffsetBuffer::new(offsets.into());
                 Arc::new(BinaryArray::try_new(offsets, Buffer::from_vec(bytes), nulls).map_err(misfit)?)
             }
@@ -161,26 +161,34 @@ fn widen<T: Copy + Default>(
 
 /// Offsets and bytes of the valid strings at their rows; a null is empty.
 fn lay_out(
-    list: List,
+    strings: &Strings,
+    count: usize,
     rows: usize,
     valid: Option<&[bool]>,
     order: Order<'_>,
     meter: &mut Meter,
 ) -> Result<(Vec<i32>, Vec<u8>), DecodeError> {
-    meter.charge(rows, 2 * size_of::<usize>())?;
-    meter.charge(list.bytes.len(), 1)?;
-    // Index + 1 into the list, by row; 0 where null.
-    let sources = scatter((1..=list.len()).collect(), rows, valid, order);
+    let mut total = 0usize;
+    for place in 0..count {
+        let length = strings.get(place).ok_or(DecodeError::corrupt("a code has no value"))?.len();
+        // Offsets of Arrow strings have 31 bits.
+        let sum = total.checked_add(length).filter(|&sum| sum <= i32::MAX as usize);
+        total = sum.ok_or(DecodeError::corrupt("strings exceed 2 GiB"))?;
+    }
+    meter.charge(total, 1)?;
+    meter.charge(rows, size_of::<usize>() + size_of::<i32>())?;
+    // Place + 1, by row; 0 where null.
+    let places = scatter((1..=count).collect(), rows, valid, order);
     let mut offsets = Vec::with_capacity(rows + 1);
     offsets.push(0);
-    let mut bytes = Vec::with_capacity(list.bytes.len());
-    for source in sources {
-        let value = source.checked_sub(1).and_then(|index| list.get(index));
+    let mut bytes = Vec::with_capacity(total);
+    for place in places {
+        let value = place.checked_sub(1).and_then(|place| strings.get(place));
         bytes.extend_from_slice(value.unwrap_or_default());
-        offsets.push(i32::try_from(bytes.len()).map_err(|_| DecodeError::corrupt("strings exceed 2 GiB"))?);
+        offsets.push(bytes.len() as i32);
     }
-    meter.refund(list.bytes.len() + list.len() * size_of::<usize>(), 1);
     meter.refund(rows, size_of::<usize>());
+    meter.refund(strings.charged(), 1);
     Ok((offsets, bytes))
 }
 

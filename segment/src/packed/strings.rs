@@ -103,26 +103,36 @@ impl List {
     }
 }
 
+/// A column of byte strings as read: each by its place, or by a code.
+#[derive(Debug)]
+pub(super) struct Strings {
+    list: List,
+    codes: Option<Vec<i64>>,
+}
+
+impl Strings {
+    /// The string at `place`; `None` beyond the end or for a code without a value.
+    pub(super) fn get(&self, place: usize) -> Option<&[u8]> {
+        match &self.codes {
+            None => self.list.get(place),
+            Some(codes) => self.list.get(usize::try_from(*codes.get(place)?).ok()?),
+        }
+    }
+
+    /// Bytes on the heap, as charged.
+    pub(super) fn charged(&self) -> usize {
+        let codes = self.codes.as_ref().map_or(0, |codes| codes.len() * size_of::<i64>());
+        self.list.bytes.len() + self.list.ends.len() * size_of::<usize>() + codes
+    }
+}
+
 /// Reads a column of `count` strings or bytes.
-pub(super) fn read(count: usize, input: &mut BitReader<'_>, meter: &mut Meter) -> Result<List, DecodeError> {
+pub(super) fn read(count: usize, input: &mut BitReader<'_>, meter: &mut Meter) -> Result<Strings, DecodeError> {
     if !input.get_flag()? {
-        return read_list(count, input, meter);
+        return Ok(Strings { list: read_list(count, input, meter)?, codes: None });
     }
-    let (distinct, codes) = read_coded(count, input, meter)?;
-    let code = |code: i64| usize::try_from(code).ok().and_then(|code| distinct.get(code));
-    let mut total = 0usize;
-    for &c in &codes {
-        total += code(c).ok_or(DecodeError::corrupt("a code has no value"))?.len();
-    }
-    meter.charge(total, 1)?;
-    meter.charge(count, size_of::<usize>())?;
-    let mut list = List { ends: Vec::with_capacity(count), bytes: Vec::with_capacity(total) };
-    for &c in &codes {
-        list.bytes.extend_from_slice(code(c).unwrap_or_default());
-        list.ends.push(list.bytes.len());
-    }
-    meter.refund(codes.len(), size_of::<i64>());
-    Ok(list)
+    let (list, codes) = read_coded(count, input, meter)?;
+    Ok(Strings { list, codes: Some(codes) })
 }
 
 /// Reads distinct values and `count` codes, which are not checked to have a value.

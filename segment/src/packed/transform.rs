@@ -64,6 +64,13 @@ impl Transform {
         (base, step)
     }
 
+    /// Whether the transform leaves no more than a bit of each of `values`.
+    pub(super) fn settles(self, values: &[i64]) -> bool {
+        let mut residuals = Vec::with_capacity(values.len());
+        self.residuals(values, &mut residuals);
+        residuals.iter().all(|&residual| residual <= 1)
+    }
+
     /// Bits of the first values and the period. The 2 bits of the kind are the caller's.
     pub(super) fn bits(self, values: &[i64]) -> u64 {
         let firsts = differences(&values[..self.order()]).map(|d| number_bits(zigzag(d))).sum::<u64>();

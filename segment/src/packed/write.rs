@@ -59,12 +59,18 @@ fn write_tag(
     let tags = array.as_dictionary_opt::<Int32Type>().ok_or_else(foreign)?;
     let values = tags.values().as_string_opt::<i32>().ok_or_else(foreign)?;
     // A row is null by its key or by the value that its key leads to.
-    let text = |row: usize| tags.key(row).filter(|&key| values.is_valid(key)).map(|key| values.value(key).as_bytes());
-    let valid: Vec<bool> = (0..tags.len()).map(|row| text(row).is_some()).collect();
-    let coded = Coded::of((0..tags.len()).filter_map(text), usize::MAX).unwrap_or_default();
-    let mut codes = coded.codes.iter();
-    let by_row = valid.iter().map(|&valid| if valid { codes.next().map(|&code| code as u32) } else { None });
-    groups.split(by_row, coded.distinct.len());
+    let key = |row: usize| tags.key(row).filter(|&key| values.is_valid(key));
+    let valid: Vec<bool> = (0..tags.len()).map(|row| key(row).is_some()).collect();
+    // The values in use get codes in order of appearance; the dictionary itself may hold more, as slices do.
+    let (mut code_of, mut coded) = (vec![u32::MAX; values.len()], Coded::default());
+    for key in (0..tags.len()).filter_map(key) {
+        if code_of[key] == u32::MAX {
+            code_of[key] = coded.distinct.len() as u32;
+            coded.distinct.push(values.value(key).as_bytes());
+        }
+        coded.codes.push(code_of[key].into());
+    }
+    groups.split((0..tags.len()).map(|row| key(row).map(|key| code_of[key])), coded.distinct.len());
     patterns.write(valid.contains(&false).then_some(valid), out)?;
     coded.write(out)
 }

@@ -20,6 +20,8 @@ fn at_full_speed_the_counter_stays_under_the_cap() {
         }
     }
     ring.check_invariants();
+    let status = ring.status();
+    assert!(status.unpacked_segments as u64 <= status.sealed_segments - status.evicted_segments);
     assert!(ring.log("fast").unwrap().account.receipted[0] > 0);
 }
 
