@@ -56,7 +56,7 @@ fn doctest(root: &Path) -> Result<String, String> {
 }
 
 fn doc(root: &Path) -> Result<String, String> {
-    let run = Run::cargo(root).words("doc --locked --workspace --no-deps --document-private-items");
+    let run = Run::cargo(root).words("doc --locked --workspace --no-deps");
     run.env("RUSTDOCFLAGS", "-D warnings").go()?;
     Ok(String::new())
 }
