@@ -23,6 +23,12 @@ pub struct Process {
     lines: Lines,
 }
 
+/// What a server may hold resident under a cap of `max_memory` bytes: 16 MiB more, as promised of a release build; the code of
+/// an unoptimised one takes more room.
+pub const fn resident_limit(max_memory: u64) -> u64 {
+    max_memory + (16 << 20) + if cfg!(debug_assertions) { 6 << 20 } else { 0 }
+}
+
 /// How long the last words of a process that ended may take to be read.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
