@@ -19,12 +19,14 @@ pub fn weather(seed: u64, rows: usize) -> Dataset {
         };
         let station = ["north", "south side", "büro"][index % 3];
         let note = ["calm", "a \"gust\"", "back\\slash, comma"][random.below(3) as usize];
+        let noise = random.below(1 << 50) as f64 / (1_u64 << 50) as f64;
         let mut gap = |of: u64, cell: Cell| (random.below(of) > 0).then_some(cell);
         let cells = vec![
             Some(Cell::Text(station.to_owned())),
             // Line protocol has no record without a field.
             Some(Cell::F64(value)),
-            gap(4, Cell::F64(rounded * 3.0)),
+            // All its digits: what a ring can hold of it does not hang on how well it packs.
+            gap(4, Cell::F64(rounded * (3.0 + noise))),
             gap(10, Cell::Bool(index % 7 == 0)),
             gap(3, Cell::Text(note.to_owned())),
         ];

@@ -23,6 +23,15 @@ pub struct Process {
     lines: Lines,
 }
 
+/// What a server may hold resident under a cap of `max_memory` bytes: 16 MiB more, as promised of a release build; the code of
+/// an unoptimised one takes more room.
+pub const fn resident_limit(max_memory: u64) -> u64 {
+    max_memory + (16 << 20) + if cfg!(debug_assertions) { 6 << 20 } else { 0 }
+}
+
+/// How long the last words of a process that ended may take to be read.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 impl Process {
     /// Starts `command`; variables of the environment that would configure it are taken away.
     ///
@@ -62,6 +71,10 @@ impl Process {
         let found = wait::until(what, wait::LONG, async || {
             // The state first: what a process printed before it ended is complete only after.
             ended = self.child.try_wait()?;
+            if ended.is_some() {
+                // Its last words are still on their way through the threads that read them.
+                tokio::time::sleep(LAST_WORDS).await;
+            }
             match find(&self.said()) {
                 Some(value) => Ok(Some(Some(value))),
                 None => Ok(ended.map(|_| None)),

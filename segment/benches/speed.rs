@@ -1,14 +1,17 @@
 //! How fast segments are packed and unpacked, on one core: `cargo bench -p pyralog-segment`.
 //!
 //! `PYRALOG_DATA` may name a directory of `*.csv.gz` sets; without it the synthetic set is measured. Elements are readings (field
-//! values); `copy` is the same batch through plain memory, to compare with.
+//! values); `lines-gzip/pack` compresses the same rows as line protocol, to compare with.
 
 #[path = "../examples/sets/mod.rs"]
 mod sets;
 
 use std::hint::black_box;
+use std::io::Write;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use pyralog_segment::{DecodeLimits, Encoding, Schema, decode, encode};
 
 const ROWS: usize = 8192;
@@ -32,6 +35,13 @@ fn speed(criterion: &mut Criterion) {
                 bencher.iter(|| decode(black_box(&bytes), &schema, ROWS, encoding, &DecodeLimits::default()));
             });
         }
+        let lines = set.lines[..ROWS].concat();
+        group.bench_function("lines-gzip/pack", |bencher| {
+            bencher.iter(|| {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+                encoder.write_all(black_box(lines.as_bytes())).and_then(|()| encoder.finish())
+            });
+        });
     }
 }
 

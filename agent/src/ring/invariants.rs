@@ -41,7 +41,8 @@ impl State {
                     Body::Packed { bytes, .. } if !log.has_committed(segment) => pending += bytes.len() as u64,
                     Body::Packed { .. } => {}
                     Body::Sealed(_) => {
-                        assert!(self.unpacked.contains(&(segment.seq, at as u32)), "it waits for the packer")
+                        let key = (segment.seq, at as u32);
+                        assert!(self.packing == Some(key) || self.unpacked.contains(&key), "it waits for the packer");
                     }
                 }
             }

@@ -98,12 +98,14 @@ impl State {
             let grows = scratch_bytes(segment.rows as usize, schema).saturating_sub(scratch_bytes(0, schema));
             let bytes = grows as u64 + u64::from(segment.raw_bytes);
             let scratch = self.reserve(bytes).unwrap_or_else(|_| self.budget.force(bytes));
+            self.packing = Some((seq, at as u32));
             return Some(Job { at, seq, meta, chain, sealed, scratch, encoding });
         }
     }
 
     /// Puts packed bytes in the place of the sealed segment; gives back what is to be dropped, and the pending packed bytes.
     fn install(&mut self, job: &Job, body: Body, hash: [u8; 16], charge: u64) -> (Option<Body>, u64) {
+        self.packing = None;
         let Some(index) = self.segment_index(job.at, job.seq) else {
             // Evicted meanwhile: nobody saw these bytes, so the chain goes on without them.
             return (Some(body), self.pending_packed);
@@ -129,6 +131,7 @@ impl State {
 
     /// Drops a segment that cannot be packed.
     fn give_up(&mut self, job: &Job) -> Option<super::segment::Segment> {
+        self.packing = None;
         let index = self.segment_index(job.at, job.seq)?;
         self.drop_segment(job.at, index, LossReason::Corrupt)
     }

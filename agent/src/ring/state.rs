@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) uncommitted: BTreeSet<(u64, u32)>,
     /// Sealed segments that wait to be packed, in order of sealing; some may be gone already.
     pub(super) unpacked: VecDeque<(u64, u32)>,
+    /// The one that the packer has at hand.
+    pub(super) packing: Option<(u64, u32)>,
     pub(super) evictable: u64,
     pub(super) open_bytes: u64,
     pub(super) fixed_bytes: u64,
@@ -91,6 +93,7 @@ impl State {
             committed: BTreeSet::new(),
             uncommitted: BTreeSet::new(),
             unpacked: VecDeque::new(),
+            packing: None,
             evictable: 0,
             open_bytes: 0,
             fixed_bytes: 0,

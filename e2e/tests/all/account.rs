@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use pyralog_e2e::process::resident_limit;
 use pyralog_e2e::scenario::{crash, fence, overflow, round_trip};
 use pyralog_e2e::{Result, generate};
 
 const LIMIT: Duration = Duration::from_secs(90);
-
-/// `max_memory` + 16 MiB is what a release build keeps to, as `prove` checks; the code of an unoptimised one takes more room.
-const MAX_RESIDENT: u64 = if cfg!(debug_assertions) { 26 << 20 } else { 20 << 20 };
 
 #[tokio::test]
 async fn a_hub_killed_thrice_while_records_stream_has_each_of_them_once_and_the_agent_writes_nothing_to_disk()
@@ -21,7 +19,7 @@ async fn a_hub_killed_thrice_while_records_stream_has_each_of_them_once_and_the_
 #[tokio::test]
 async fn what_a_small_ring_loses_is_receipted_to_the_record_and_memory_stays_under_its_cap() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let size = overflow::Size { max_memory: "4MiB", max_resident: MAX_RESIDENT, rounds: 20, limit: LIMIT };
+    let size = overflow::Size { max_memory: "4MiB", max_resident: resident_limit(4 << 20), rounds: 20, limit: LIMIT };
     println!("{}", overflow::run(folder.path(), &generate::weather(2, 20_000), &size).await?);
     Ok(())
 }

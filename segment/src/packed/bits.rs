@@ -135,6 +135,7 @@ impl<'a> BitReader<'a> {
         Self { bytes, at: 0 }
     }
 
+    #[inline]
     pub(super) fn get(&mut self, width: u32) -> Result<u64, DecodeError> {
         debug_assert!(width <= 64);
         if width as usize > self.bits_left() {
@@ -215,6 +216,7 @@ impl<'a> BitReader<'a> {
     }
 
     /// The 8 bytes from byte `at`, zeros beyond the end.
+    #[inline]
     fn word(&self, at: usize) -> u64 {
         let tail = self.bytes.get(at..).unwrap_or_default();
         match tail.first_chunk::<8>() {

@@ -238,8 +238,12 @@ fn read_packed(count: usize, input: &mut BitReader<'_>) -> Result<Vec<i64>, Deco
         return Err(DecodeError::Truncated);
     }
     values.reserve_exact(residuals);
-    for _ in 0..residuals {
-        values.push(base.wrapping_add(step.wrapping_mul(input.get(width)?) as i64));
+    if width == 0 {
+        values.resize(count, base);
+    } else {
+        for _ in 0..residuals {
+            values.push(base.wrapping_add(step.wrapping_mul(input.get(width)?) as i64));
+        }
     }
     transform.restore(&mut values);
     Ok(values)

@@ -69,7 +69,7 @@ pub enum Step {
         epoch: Epoch,
         /// The position: records are dense from 0.
         position: u32,
-        /// The encoded [`RegisterRecord`](crate::epoch::RegisterRecord).
+        /// The encoded [`RegisterRecord`].
         record: Vec<u8>,
     },
     /// Read the last entry of a log: answer [`Answer::Record`].

@@ -6,11 +6,15 @@ use super::*;
 fn at_full_speed_the_counter_stays_under_the_cap() {
     let ring = ring(4 << 20, |config| config.segment_rows = 8192);
     let names: Vec<String> = (0..13).map(|i| format!("reading-{i}")).collect();
-    for i in 0..20_000 {
+    for i in 0..60_000 {
         for log in ["fast", "faster"] {
             let mut records = Records::new();
             records.begin(log, Some(i));
-            names.iter().for_each(|name| records.push(name, Value::F64((i * 37) as f64 / 10.0)));
+            // Digits without a pattern, so that packing cannot keep up with them.
+            for (k, name) in (1..).zip(&names) {
+                let noise = (i * 13 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64) as f64;
+                records.push(name, Value::F64(noise * 1e-3));
+            }
             records.finish();
             assert_eq!(ring.append(&records, at(0)).unwrap().rows, 1);
         }

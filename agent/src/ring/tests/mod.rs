@@ -44,8 +44,11 @@ fn pack_all(ring: &Ring) {
     while ring.pack_next() {}
 }
 
+/// Offset, time, and name and rendering of each cell that is not null.
+type ReadRow = (u64, i64, Vec<(String, String)>);
+
 /// All records of a log as (offset, time, cells that are not null, rendered).
-fn read_all(ring: &Ring, log: &str, range: ReadRange) -> Vec<(u64, i64, Vec<(String, String)>)> {
+fn read_all(ring: &Ring, log: &str, range: ReadRange) -> Vec<ReadRow> {
     let mut reader = ring.read(log, range).unwrap();
     let mut rows = Vec::new();
     while let Some(chunk) = reader.next_chunk().unwrap() {
