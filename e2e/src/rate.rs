@@ -56,7 +56,7 @@ pub async fn measure(to: SocketAddr, load: Load, payload: &str) -> Result<f64> {
 }
 
 async fn one(to: SocketAddr, number: usize, publishes: usize, window: usize, payload: String) -> Result<()> {
-    let mut stream = TcpStream::connect(to).await?;
+    let mut stream = TcpStream::connect(to).await.map_err(|error| format!("{to}: {error}"))?;
     stream.set_nodelay(true)?;
     let id = format!("load-{number}");
     let mut connect = b"\x10\x00\x00\x04MQTT\x04\x02\x00\x00\x00\x00".to_vec();
