@@ -30,6 +30,8 @@ pub async fn run(folder: &Path, data: &Dataset, limit: Duration) -> Result<Figur
     let options = Options::new(AGENT).upstream(hub.address).set("sync.max_batch", &max_batch.to_string());
     let options = options.set("storage.segment_rows", &segment_rows.to_string()).toml(&route(data));
     let agent = options.start(folder).await?;
+    // What the kernel counts while a program that was just built is loaded is none of its doing.
+    let at_start = agent.process.written()?;
     let begun = Instant::now();
     let (http, mqtt, kills) = tokio::join!(
         send_http(&agent, data, 0..rows),
@@ -51,8 +53,9 @@ pub async fn run(folder: &Path, data: &Dataset, limit: Duration) -> Result<Figur
     hub.verify()?;
     figures.add("hub kills", KILLS);
     figures.add("sent and drained in", format!("{:.1} s", begun.elapsed().as_secs_f64()));
-    figures.add("agent wrote", format!("{} bytes", agent.process.written()?));
-    ensure(agent.process.written()? == 0, || "the agent wrote to storage".to_owned())?;
+    let written = agent.process.written()? - at_start;
+    figures.add("agent wrote", format!("{written} bytes ({at_start} counted while it was loaded)"));
+    ensure(written == 0, || format!("the agent wrote {written} bytes to storage"))?;
     Ok(figures)
 }
 
