@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 /// Takes one hello of one agent. Drive it as the crate's first page shows.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HelloReceiver {
     hello: Hello,
     terms: Terms,
