@@ -75,7 +75,11 @@ pub fn crash(world: &World, hub: usize, why: &'static str) {
     world.note(Event::HubDown(hub, why));
     // Dropping the set stops its tasks.
     drop(dead);
-    let away = world.chance.lock().within(Duration::from_secs(20));
+    let away = {
+        let mut chance = world.chance.lock();
+        let longest = *chance.pick(&[Duration::from_millis(50), Duration::from_secs(2), Duration::from_secs(20)]);
+        chance.within(longest)
+    };
     let world = Arc::clone(world);
     let handle = Arc::clone(&world);
     spawn(&handle, async move {

@@ -25,6 +25,7 @@ pub mod history;
 pub mod hubs;
 pub mod intake;
 pub mod ledger;
+pub mod many;
 pub mod network;
 pub mod oracle;
 pub mod plan;

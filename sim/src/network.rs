@@ -215,4 +215,3 @@ impl std::fmt::Debug for SimLink {
         f.write_str("SimLink")
     }
 }
-

@@ -125,7 +125,7 @@ impl Plan {
         Self {
             seed,
             profile,
-            storm: Duration::from_secs(random.between(40, 180)),
+            storm: Duration::from_secs(random.between(30, 120)),
             weather: Weather::of(profile, &mut random),
             terms,
             ring,
@@ -149,8 +149,8 @@ fn ring(profile: Profile, random: &mut Random) -> RingConfig {
         segment_rows: *random.pick(&[1, 8, 16, 64]),
         segment_age: Duration::from_secs(*random.pick(&[1, 10, 600])),
         encoding: if random.chance(300) { Encoding::ArrowZstd } else { Encoding::Packed },
-        max_logs: if random.chance(200) { 2 } else { 1_024 },
-        max_columns: if random.chance(200) { 6 } else { 512 },
+        max_logs: if random.chance(100) { 2 } else { 1_024 },
+        max_columns: if random.chance(60) { 6 } else { 512 },
         ..RingConfig::default()
     }
 }
@@ -160,8 +160,8 @@ fn work(profile: Profile, random: &mut Random) -> Work {
     let tiny = profile == Profile::TinyMemory;
     Work {
         logs: all[..random.between(1, all.len() as u64) as usize].to_vec(),
-        burst: *random.pick(&[1, 6, 25]),
-        gap: Duration::from_millis(*random.pick(&[300, 2_000, 8_000])),
+        burst: *random.pick(&[1, 4, 12]),
+        gap: Duration::from_millis(*random.pick(&[700, 2_000, 6_000])),
         bulky: if tiny { *random.pick(&[200, 700]) } else { *random.pick(&[0, 5, 30]) },
         bulk: *random.pick(&[300, 3_000, 9_000]),
         odd: *random.pick(&[0, 20, 200]),

@@ -175,7 +175,8 @@ impl Storm {
             }
             Great::Twin | Great::Birth => {
                 self.bury_the_fenced();
-                if self.agents.len() < MAX_TWINS && world.ledger.lock().incarnations() < MAX_AGENTS {
+                let most = if great == Great::Twin { MAX_TWINS } else { 1 };
+                if self.agents.len() < most && world.ledger.lock().incarnations() < MAX_AGENTS {
                     world.add("twins", u64::from(!self.agents.is_empty()));
                     self.agents.push(Agent::start(&world));
                 }
@@ -217,7 +218,8 @@ impl Storm {
         let all = self.random.chance(500);
         let hubs = self.world.plan.terms.len();
         let one = self.random.below(hubs as u64) as usize;
-        let lasts = self.random.within(Duration::from_secs(90));
+        let longest = *self.random.pick(&[Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(90)]);
+        let lasts = self.random.within(longest);
         self.world.count("partitions");
         self.window(if all { None } else { Some(one) }, lasts, |window| window.cut = true, |window| window.cut = false);
     }
@@ -226,7 +228,7 @@ impl Storm {
         let state = *self.random.pick(&[DiskState::Full, DiskState::ReadOnly, DiskState::Away]);
         let all = state == DiskState::Full || self.random.chance(600);
         let one = self.random.below(self.world.plan.terms.len() as u64) as usize;
-        let lasts = self.random.within(Duration::from_secs(40));
+        let lasts = self.random.within(Duration::from_secs(25));
         self.world.count(match state {
             DiskState::Full => "full disks",
             DiskState::ReadOnly => "read-only disks",
@@ -240,7 +242,11 @@ impl Storm {
     fn window(&self, hub: Option<usize>, lasts: Duration, begin: impl Fn(&mut Window), end: fn(&mut Window)) {
         let set = move |world: &World, change: &dyn Fn(&mut Window)| {
             let mut windows = world.windows.lock();
-            windows.iter_mut().enumerate().filter(|(at, _)| hub.is_none_or(|hub| hub == *at)).for_each(|(_, w)| change(w));
+            windows
+                .iter_mut()
+                .enumerate()
+                .filter(|(at, _)| hub.is_none_or(|hub| hub == *at))
+                .for_each(|(_, w)| change(w));
             let now = windows.clone();
             drop(windows);
             world.note(Event::World(format!("windows: {now:?}")));
@@ -261,6 +267,9 @@ impl Storm {
         self.world.clocks.lock().jump(hub, how, elapsed);
         self.world.count("clock jumps");
         self.world.add("clock jumps to 1970", u64::from(how == Jump::Dawn));
-        self.world.note(Event::World(format!("the clock of {} jumps: {how:?}", hub.map_or_else(|| "the device".into(), |hub| format!("hub {hub}")))));
+        self.world.note(Event::World(format!(
+            "the clock of {} jumps: {how:?}",
+            hub.map_or_else(|| "the device".into(), |hub| format!("hub {hub}"))
+        )));
     }
 }

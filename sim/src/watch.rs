@@ -48,7 +48,10 @@ impl Watcher {
         for log in self.ring.sync_logs() {
             let before = cursors.insert(Arc::clone(&log.name), log.cursor.next_offset).unwrap_or_default();
             if log.cursor.next_offset < before {
-                return Err(format!("the cursor of {} went back from {before} to {}", log.name, log.cursor.next_offset));
+                return Err(format!(
+                    "the cursor of {} went back from {before} to {}",
+                    log.name, log.cursor.next_offset
+                ));
             }
         }
         Ok(())
@@ -66,7 +69,10 @@ impl Watcher {
             let sum = account.committed + account.pending + account.receipted.iter().sum::<u64>();
             let known = life.logs.get(&*log.name).map_or(0, |log| log.rows.len() as u64);
             if account.accepted != sum || account.accepted != known || log.head != known {
-                return Err(format!("agent {}: {}: {account:?}, head {}, accepted {known}", life.number, log.name, log.head));
+                return Err(format!(
+                    "agent {}: {}: {account:?}, head {}, accepted {known}",
+                    life.number, log.name, log.head
+                ));
             }
         }
         match life.logs.iter().find(|(name, log)| !log.rows.is_empty() && logs.iter().all(|l| *l.name != ***name)) {

@@ -93,12 +93,12 @@ impl Weather {
             Profile::Storm => Self { network: ROUGH, disk: SHAKY, events: EVENTFUL },
             Profile::TinyMemory => Self {
                 network: Network { lose: 60, ..ROUGH },
-                disk: Disk { crash: 1, fail: 10, ..SHAKY },
-                events: Events { partition: seconds(25), burst: seconds(10), ..EVENTFUL },
+                disk: Disk { crash: 2, fail: 10, ..SHAKY },
+                events: Events { partition: seconds(40), burst: seconds(20), agent_crash: seconds(120), ..EVENTFUL },
             },
             Profile::DiskTrouble => Self {
                 network: Network { lose: 20, lose_reply: 20, ..ROUGH },
-                disk: Disk { fail: 60, unsaid: 50, late: 30, slow: 80, detached: 500, crash: 8, ..SHAKY },
+                disk: Disk { fail: 60, unsaid: 50, late: 30, slow: 80, detached: 500, crash: 15, ..SHAKY },
                 events: Events { disk_window: seconds(20), hub_crash: seconds(20), ..EVENTFUL },
             },
             Profile::Clock => Self {
@@ -109,7 +109,7 @@ impl Weather {
             Profile::Restarts => Self {
                 network: ROUGH,
                 disk: SHAKY,
-                events: Events { agent_crash: seconds(8), twin: seconds(15), ..EVENTFUL },
+                events: Events { agent_crash: seconds(8), twin: seconds(30), ..EVENTFUL },
             },
         };
         // Some histories lack some faults: what one fault hides, another may need.
@@ -134,16 +134,15 @@ const ROUGH: Network = Network {
     longest_ghost: seconds(90),
 };
 
-const SHAKY: Disk =
-    Disk { fail: 15, unsaid: 12, late: 6, slow: 20, longest: seconds(15), detached: 300, crash: 3 };
+const SHAKY: Disk = Disk { fail: 15, unsaid: 12, late: 6, slow: 20, longest: seconds(15), detached: 300, crash: 6 };
 
 const EVENTFUL: Events = Events {
-    agent_crash: seconds(40),
-    twin: seconds(120),
+    agent_crash: seconds(60),
+    twin: seconds(150),
     agent_restart: seconds(90),
-    hub_crash: seconds(45),
+    hub_crash: seconds(30),
     partition: seconds(60),
     disk_window: seconds(90),
     clock_jump: seconds(60),
-    burst: seconds(40),
+    burst: seconds(60),
 };
