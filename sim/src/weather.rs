@@ -1,0 +1,148 @@
+//! How bad the world is. Chances are in 1,000; the times between great events are averages.
+
+use std::time::Duration;
+
+use crate::plan::Profile;
+use crate::random::Random;
+
+/// What may happen to a message.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Network {
+    /// The request never arrives.
+    pub lose: u64,
+    /// The answer never arrives.
+    pub lose_reply: u64,
+    /// The request arrives once more, up to `longest_ghost` later.
+    pub duplicate: u64,
+    /// The connection breaks after the request was taken.
+    pub reset: u64,
+    /// Something in between answers that is not the hub: a proxy with a 5xx.
+    pub foreign: u64,
+    /// Some bits of the request or the answer flip.
+    pub corrupt: u64,
+    /// The hub drops what it was doing when its client hangs up.
+    pub cancel: u64,
+    /// The message is slow rather than quick.
+    pub slow: u64,
+    /// Longest delay of a slow message.
+    pub longest: Duration,
+    /// Longest delay of a duplicate.
+    pub longest_ghost: Duration,
+}
+
+/// What may happen to an operation of the store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Disk {
+    /// It fails and did not happen.
+    pub fail: u64,
+    /// It happens, and is said to have failed.
+    pub unsaid: u64,
+    /// A write is said to have failed, and happens later.
+    pub late: u64,
+    /// It takes long.
+    pub slow: u64,
+    /// Longest time of a slow one.
+    pub longest: Duration,
+    /// A write goes on when the hub that asked for it is gone.
+    pub detached: u64,
+    /// The hub crashes right before the operation, or right after it.
+    pub crash: u64,
+}
+
+/// Average times between great events; zero: never.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Events {
+    /// An agent dies and another is started.
+    pub agent_crash: Duration,
+    /// A second agent with the same id is started beside the first.
+    pub twin: Duration,
+    /// An agent is stopped as it should be, and started again.
+    pub agent_restart: Duration,
+    /// A hub dies.
+    pub hub_crash: Duration,
+    /// Some hubs cannot be reached for a while.
+    pub partition: Duration,
+    /// The store is full, read-only or away for a while.
+    pub disk_window: Duration,
+    /// A clock jumps.
+    pub clock_jump: Duration,
+    /// Much comes in at once.
+    pub burst: Duration,
+}
+
+/// All of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Weather {
+    /// Messages.
+    pub network: Network,
+    /// Operations of the store.
+    pub disk: Disk,
+    /// Great events.
+    pub events: Events,
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+impl Weather {
+    /// The weather of a profile, a little different each time.
+    pub fn of(profile: Profile, random: &mut Random) -> Self {
+        let mut weather = match profile {
+            Profile::Calm => return Self::default(),
+            Profile::Storm => Self { network: ROUGH, disk: SHAKY, events: EVENTFUL },
+            Profile::TinyMemory => Self {
+                network: Network { lose: 60, ..ROUGH },
+                disk: Disk { crash: 2, fail: 10, ..SHAKY },
+                events: Events { partition: seconds(40), burst: seconds(20), agent_crash: seconds(120), ..EVENTFUL },
+            },
+            Profile::DiskTrouble => Self {
+                network: Network { lose: 20, lose_reply: 20, ..ROUGH },
+                disk: Disk { fail: 60, unsaid: 50, late: 30, slow: 80, detached: 500, crash: 15, ..SHAKY },
+                events: Events { disk_window: seconds(20), hub_crash: seconds(20), ..EVENTFUL },
+            },
+            Profile::Clock => Self {
+                network: Network { lose: 20, ..ROUGH },
+                disk: Disk { crash: 1, ..SHAKY },
+                events: Events { clock_jump: seconds(5), ..EVENTFUL },
+            },
+            Profile::Restarts => Self {
+                network: ROUGH,
+                disk: SHAKY,
+                events: Events { agent_crash: seconds(8), twin: seconds(30), ..EVENTFUL },
+            },
+        };
+        // Some histories lack some faults: what one fault hides, another may need.
+        for chance in [&mut weather.network.lose, &mut weather.network.corrupt, &mut weather.disk.fail] {
+            *chance = if random.chance(300) { 0 } else { *chance };
+        }
+        weather.network.cancel = *random.pick(&[0, 500, 1_000]);
+        weather
+    }
+}
+
+const ROUGH: Network = Network {
+    lose: 100,
+    lose_reply: 100,
+    duplicate: 120,
+    reset: 40,
+    foreign: 15,
+    corrupt: 20,
+    cancel: 500,
+    slow: 150,
+    longest: seconds(12),
+    longest_ghost: seconds(90),
+};
+
+const SHAKY: Disk = Disk { fail: 15, unsaid: 12, late: 6, slow: 20, longest: seconds(15), detached: 300, crash: 6 };
+
+const EVENTFUL: Events = Events {
+    agent_crash: seconds(60),
+    twin: seconds(150),
+    agent_restart: seconds(90),
+    hub_crash: seconds(30),
+    partition: seconds(60),
+    disk_window: seconds(90),
+    clock_jump: seconds(60),
+    burst: seconds(60),
+};
