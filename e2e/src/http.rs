@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::Value;
 
@@ -15,6 +16,16 @@ pub fn client() -> Result<Client> {
     // An error means that another test of this process has installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Client::builder().timeout(Duration::from_secs(60)).no_proxy().build()?)
+}
+
+/// The same, with a bearer token in every request.
+///
+/// # Errors
+/// When TLS cannot be set up, or the token cannot stand in a header.
+pub fn authorized(token: &str) -> Result<Client> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let header = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}"))?)]);
+    Ok(Client::builder().timeout(Duration::from_secs(60)).no_proxy().default_headers(header).build()?)
 }
 
 /// Sends a request; the status and the body, whatever they are.
