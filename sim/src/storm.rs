@@ -197,6 +197,7 @@ impl Storm {
                 watch::store(&world);
                 for agent in &self.agents {
                     world.check(agent.watcher.account(&world));
+                    world.check(agent.watcher.read(&world));
                 }
             }
         }
@@ -218,7 +219,7 @@ impl Storm {
         let all = self.random.chance(500);
         let hubs = self.world.plan.terms.len();
         let one = self.random.below(hubs as u64) as usize;
-        let longest = *self.random.pick(&[Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(90)]);
+        let longest = *self.random.pick(&[Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(60)]);
         let lasts = self.random.within(longest);
         self.world.count("partitions");
         self.window(if all { None } else { Some(one) }, lasts, |window| window.cut = true, |window| window.cut = false);
@@ -228,7 +229,7 @@ impl Storm {
         let state = *self.random.pick(&[DiskState::Full, DiskState::ReadOnly, DiskState::Away]);
         let all = state == DiskState::Full || self.random.chance(600);
         let one = self.random.below(self.world.plan.terms.len() as u64) as usize;
-        let lasts = self.random.within(Duration::from_secs(25));
+        let lasts = self.random.within(Duration::from_secs(15));
         self.world.count(match state {
             DiskState::Full => "full disks",
             DiskState::ReadOnly => "read-only disks",

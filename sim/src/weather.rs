@@ -93,23 +93,23 @@ impl Weather {
             Profile::Storm => Self { network: ROUGH, disk: SHAKY, events: EVENTFUL },
             Profile::TinyMemory => Self {
                 network: Network { lose: 60, ..ROUGH },
-                disk: Disk { crash: 2, fail: 10, ..SHAKY },
-                events: Events { partition: seconds(40), burst: seconds(20), agent_crash: seconds(120), ..EVENTFUL },
+                disk: Disk { crash: 4, fail: 10, ..SHAKY },
+                events: Events { partition: seconds(25), burst: seconds(10), agent_crash: seconds(100), ..EVENTFUL },
             },
             Profile::DiskTrouble => Self {
                 network: Network { lose: 20, lose_reply: 20, ..ROUGH },
-                disk: Disk { fail: 60, unsaid: 50, late: 30, slow: 80, detached: 500, crash: 15, ..SHAKY },
+                disk: Disk { fail: 40, unsaid: 60, late: 40, slow: 60, detached: 500, crash: 25, ..SHAKY },
                 events: Events { disk_window: seconds(20), hub_crash: seconds(20), ..EVENTFUL },
             },
             Profile::Clock => Self {
                 network: Network { lose: 20, ..ROUGH },
-                disk: Disk { crash: 1, ..SHAKY },
+                disk: Disk { crash: 4, ..SHAKY },
                 events: Events { clock_jump: seconds(5), ..EVENTFUL },
             },
             Profile::Restarts => Self {
                 network: ROUGH,
                 disk: SHAKY,
-                events: Events { agent_crash: seconds(8), twin: seconds(30), ..EVENTFUL },
+                events: Events { agent_crash: seconds(6), twin: seconds(20), ..EVENTFUL },
             },
         };
         // Some histories lack some faults: what one fault hides, another may need.
@@ -122,27 +122,27 @@ impl Weather {
 }
 
 const ROUGH: Network = Network {
-    lose: 100,
-    lose_reply: 100,
-    duplicate: 120,
-    reset: 40,
-    foreign: 15,
+    lose: 60,
+    lose_reply: 90,
+    duplicate: 250,
+    reset: 50,
+    foreign: 10,
     corrupt: 20,
     cancel: 500,
-    slow: 150,
-    longest: seconds(12),
+    slow: 100,
+    longest: seconds(6),
     longest_ghost: seconds(90),
 };
 
 const SHAKY: Disk = Disk { fail: 15, unsaid: 12, late: 6, slow: 20, longest: seconds(15), detached: 300, crash: 6 };
 
 const EVENTFUL: Events = Events {
-    agent_crash: seconds(60),
-    twin: seconds(150),
-    agent_restart: seconds(90),
-    hub_crash: seconds(30),
-    partition: seconds(60),
-    disk_window: seconds(90),
-    clock_jump: seconds(60),
-    burst: seconds(60),
+    agent_crash: seconds(35),
+    twin: seconds(80),
+    agent_restart: seconds(60),
+    hub_crash: seconds(20),
+    partition: seconds(40),
+    disk_window: seconds(60),
+    clock_jump: seconds(30),
+    burst: seconds(30),
 };
