@@ -59,7 +59,8 @@ pub async fn check(world: &World, living: &[Agent]) -> Result<(), String> {
 /// `verify` finds no fault.
 async fn whole(store: &SharedStore) -> Result<(), String> {
     let mut fault = None;
-    let scope = Scope { decode: true, ..Scope::default() };
+    // Every segment is decoded when it is read back.
+    let scope = Scope::default();
     let faults = verify(&**store, &scope, |finding| {
         if let Some(found) = &finding.fault {
             fault.get_or_insert_with(|| format!("{}: {}", found.name, found.reason));

@@ -37,6 +37,7 @@ enum Great {
     Burst,
     Birth,
     Look,
+    Turn,
 }
 
 /// The living agents, and what is to come.
@@ -45,6 +46,7 @@ pub struct Storm {
     random: Random,
     agents: Vec<Agent>,
     stopping: Arc<AtomicUsize>,
+    lull: bool,
     /// When what happens next.
     agenda: Vec<(Instant, Great)>,
 }
@@ -54,7 +56,7 @@ impl Storm {
     pub fn new(world: &World) -> Self {
         let random = world.chance.lock().fork();
         let (agents, stopping) = (vec![Agent::start(world)], Arc::default());
-        let mut storm = Self { world: Arc::clone(world), random, agents, stopping, agenda: Vec::new() };
+        let mut storm = Self { world: Arc::clone(world), random, agents, stopping, lull: false, agenda: Vec::new() };
         for great in [
             Great::AgentCrash,
             Great::Twin,
@@ -65,6 +67,7 @@ impl Storm {
             Great::ClockJump,
             Great::Burst,
             Great::Look,
+            Great::Turn,
         ] {
             storm.plan(great);
         }
@@ -141,7 +144,8 @@ impl Storm {
             Great::DiskWindow => events.disk_window,
             Great::ClockJump => events.clock_jump,
             Great::Burst => events.burst,
-            Great::Look => self.world.plan.storm / 3,
+            Great::Look => self.world.plan.storm / 2,
+            Great::Turn => events.turn,
             Great::Birth => Duration::ZERO,
         };
         if !mean.is_zero() {
@@ -189,9 +193,14 @@ impl Storm {
             Great::DiskWindow => self.disk_window(),
             Great::ClockJump => self.clock_jump(),
             Great::Burst => {
-                let records = self.random.between(20, 150);
+                let records = self.random.between(15, 90);
                 world.note(Event::World(format!("a burst of {records} records")));
                 self.agents.iter().for_each(|agent| agent.flood(records));
+            }
+            Great::Turn => {
+                self.lull = !self.lull;
+                let planned = world.plan.weather;
+                *world.weather.lock() = if self.lull { planned.lull() } else { planned };
             }
             Great::Look => {
                 watch::store(&world);

@@ -144,10 +144,10 @@ async fn look(world: &World, store: SharedStore) -> Result<(), String> {
         let ledger = world.ledger.lock();
         for epoch in account.epochs {
             let life = ledger.opener(epoch.epoch).and_then(|opener| ledger.life(&opener)).ok_or("an unknown epoch")?;
-            let known = life.logs.get(&log).ok_or_else(|| format!("an unknown log {log}"))?;
-            let (accepted, next) = (known.rows.len() as u64, epoch.next_offset);
-            if next > accepted || next < known.acknowledged {
-                let said = known.acknowledged;
+            // A log that was opened and took nothing is unknown to the ledger.
+            let known = life.logs.get(&log).map(|log| (log.rows.len() as u64, log.acknowledged));
+            let ((accepted, said), next) = (known.unwrap_or_default(), epoch.next_offset);
+            if next > accepted || next < said {
                 return Err(format!(
                     "{log}, epoch {}: the hub has {next}, acknowledged {said}, accepted were {accepted}",
                     epoch.epoch

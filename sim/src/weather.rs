@@ -68,6 +68,8 @@ pub struct Events {
     pub clock_jump: Duration,
     /// Much comes in at once.
     pub burst: Duration,
+    /// The weather turns, from a squall to a lull or back.
+    pub turn: Duration,
 }
 
 /// All of it.
@@ -93,17 +95,17 @@ impl Weather {
             Profile::Storm => Self { network: ROUGH, disk: SHAKY, events: EVENTFUL },
             Profile::TinyMemory => Self {
                 network: Network { lose: 60, ..ROUGH },
-                disk: Disk { crash: 4, fail: 10, ..SHAKY },
+                disk: Disk { crash: 5, ..SHAKY },
                 events: Events { partition: seconds(25), burst: seconds(10), agent_crash: seconds(100), ..EVENTFUL },
             },
             Profile::DiskTrouble => Self {
                 network: Network { lose: 20, lose_reply: 20, ..ROUGH },
-                disk: Disk { fail: 40, unsaid: 60, late: 40, slow: 60, detached: 500, crash: 25, ..SHAKY },
+                disk: Disk { fail: 15, unsaid: 30, late: 18, slow: 40, detached: 500, crash: 14, ..SHAKY },
                 events: Events { disk_window: seconds(20), hub_crash: seconds(20), ..EVENTFUL },
             },
             Profile::Clock => Self {
                 network: Network { lose: 20, ..ROUGH },
-                disk: Disk { crash: 4, ..SHAKY },
+                disk: Disk { crash: 5, ..SHAKY },
                 events: Events { clock_jump: seconds(5), ..EVENTFUL },
             },
             Profile::Restarts => Self {
@@ -121,15 +123,30 @@ impl Weather {
     }
 }
 
+impl Weather {
+    /// The same world between two squalls: what goes wrong does so much less often.
+    pub fn lull(mut self) -> Self {
+        let Network { lose, lose_reply, duplicate, reset, foreign, corrupt, slow, .. } = &mut self.network;
+        for chance in [lose, lose_reply, duplicate, reset, foreign, corrupt, slow] {
+            *chance /= 6;
+        }
+        let Disk { fail, unsaid, late, slow, crash, .. } = &mut self.disk;
+        for chance in [fail, unsaid, late, slow, crash] {
+            *chance /= 6;
+        }
+        self
+    }
+}
+
 const ROUGH: Network = Network {
-    lose: 60,
-    lose_reply: 90,
-    duplicate: 250,
-    reset: 50,
-    foreign: 10,
-    corrupt: 20,
+    lose: 80,
+    lose_reply: 150,
+    duplicate: 300,
+    reset: 80,
+    foreign: 15,
+    corrupt: 40,
     cancel: 500,
-    slow: 100,
+    slow: 150,
     longest: seconds(6),
     longest_ghost: seconds(90),
 };
@@ -145,4 +162,5 @@ const EVENTFUL: Events = Events {
     disk_window: seconds(60),
     clock_jump: seconds(30),
     burst: seconds(30),
+    turn: seconds(5),
 };
