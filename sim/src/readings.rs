@@ -131,7 +131,7 @@ impl Maker {
         let time = if random.chance(600) { None } else { Some(odd_time(random, now, self.work.odd)) };
         let mut cells = vec![("n", Held::U64(self.count))];
         if random.chance(700) {
-            cells.push(("station", Held::Tag(*random.pick(&STATIONS))));
+            cells.push(("station", Held::Tag(random.pick::<&str>(&STATIONS))));
         }
         if random.chance(900) {
             cells.push(("temp", Held::F64(self.temp)));
