@@ -37,6 +37,7 @@ enum Great {
     Burst,
     Birth,
     Look,
+    Turn,
 }
 
 /// The living agents, and what is to come.
@@ -45,6 +46,7 @@ pub struct Storm {
     random: Random,
     agents: Vec<Agent>,
     stopping: Arc<AtomicUsize>,
+    lull: bool,
     /// When what happens next.
     agenda: Vec<(Instant, Great)>,
 }
@@ -54,7 +56,7 @@ impl Storm {
     pub fn new(world: &World) -> Self {
         let random = world.chance.lock().fork();
         let (agents, stopping) = (vec![Agent::start(world)], Arc::default());
-        let mut storm = Self { world: Arc::clone(world), random, agents, stopping, agenda: Vec::new() };
+        let mut storm = Self { world: Arc::clone(world), random, agents, stopping, lull: false, agenda: Vec::new() };
         for great in [
             Great::AgentCrash,
             Great::Twin,
@@ -65,6 +67,7 @@ impl Storm {
             Great::ClockJump,
             Great::Burst,
             Great::Look,
+            Great::Turn,
         ] {
             storm.plan(great);
         }
@@ -141,7 +144,8 @@ impl Storm {
             Great::DiskWindow => events.disk_window,
             Great::ClockJump => events.clock_jump,
             Great::Burst => events.burst,
-            Great::Look => self.world.plan.storm / 3,
+            Great::Look => self.world.plan.storm / 2,
+            Great::Turn => events.turn,
             Great::Birth => Duration::ZERO,
         };
         if !mean.is_zero() {
@@ -189,14 +193,20 @@ impl Storm {
             Great::DiskWindow => self.disk_window(),
             Great::ClockJump => self.clock_jump(),
             Great::Burst => {
-                let records = self.random.between(20, 150);
+                let records = self.random.between(15, 90);
                 world.note(Event::World(format!("a burst of {records} records")));
                 self.agents.iter().for_each(|agent| agent.flood(records));
+            }
+            Great::Turn => {
+                self.lull = !self.lull;
+                let planned = world.plan.weather;
+                *world.weather.lock() = if self.lull { planned.lull() } else { planned };
             }
             Great::Look => {
                 watch::store(&world);
                 for agent in &self.agents {
                     world.check(agent.watcher.account(&world));
+                    world.check(agent.watcher.read(&world));
                 }
             }
         }
@@ -218,7 +228,7 @@ impl Storm {
         let all = self.random.chance(500);
         let hubs = self.world.plan.terms.len();
         let one = self.random.below(hubs as u64) as usize;
-        let longest = *self.random.pick(&[Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(90)]);
+        let longest = *self.random.pick(&[Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(60)]);
         let lasts = self.random.within(longest);
         self.world.count("partitions");
         self.window(if all { None } else { Some(one) }, lasts, |window| window.cut = true, |window| window.cut = false);
@@ -228,7 +238,7 @@ impl Storm {
         let state = *self.random.pick(&[DiskState::Full, DiskState::ReadOnly, DiskState::Away]);
         let all = state == DiskState::Full || self.random.chance(600);
         let one = self.random.below(self.world.plan.terms.len() as u64) as usize;
-        let lasts = self.random.within(Duration::from_secs(25));
+        let lasts = self.random.within(Duration::from_secs(15));
         self.world.count(match state {
             DiskState::Full => "full disks",
             DiskState::ReadOnly => "read-only disks",

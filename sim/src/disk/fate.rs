@@ -68,6 +68,9 @@ impl Disk {
         let world = &self.world;
         let fate = fate(world, hub, ask.writes);
         world.count("disk operations");
+        if world.weather.lock().events.turn > Duration::ZERO {
+            world.count("disk operations in the storm");
+        }
         world.note(Event::Disk(hub, ask.what, ask.name, fate.end.name()));
         if !matches!(fate.end, End::Late(_)) && !fate.detached {
             pass(fate.takes).await;
