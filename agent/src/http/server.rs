@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::Api;
 use super::router::router;
 use super::timed_io::TimedIo;
 use crate::ring::Reservation;
+use crate::tls::Door;
 
 /// Read buffer of a connection; it also bounds the head of a request. The least that hyper takes is 8 KiB.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -31,7 +31,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct ServerConfig {
     /// TLS, or plain TCP.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Door>,
     /// Connections at a time; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// Longest wait for the head of a request, and for a next one on an idle connection.
@@ -114,7 +114,7 @@ async fn connection(stream: TcpStream, open: &Open, config: &ServerConfig, watch
     // Answers are small; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &config.tls else { return speak(stream, config, watcher, service).await };
-    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+    let handshake = tls.acceptor().accept(stream);
     match tokio::time::timeout(config.header_timeout, handshake).await {
         Ok(Ok(stream)) => speak(stream, config, watcher, service).await,
         Ok(Err(error)) => {

@@ -30,6 +30,7 @@ use super::{
     shared::Shared,
 };
 use crate::ingest::{PublishError, PublishSink};
+use crate::tls::Door;
 
 /// The MQTT endpoint: sessions, counters and settings of any number of listeners.
 #[derive(Clone)]
@@ -64,13 +65,7 @@ impl MqttEndpoint {
     /// Serves one listener, with TLS or without, until `shutdown` resolves; then every client of the endpoint is told
     /// goodbye, and this returns when all are gone. What a client sent before that and got no acknowledgement for, it
     /// sends again, as the protocol provides.
-    pub async fn serve(
-        &self,
-        listener: TcpListener,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        shutdown: impl Future<Output = ()>,
-    ) {
-        let tls = tls.map(TlsAcceptor::from);
+    pub async fn serve(&self, listener: TcpListener, tls: Option<Door>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -79,7 +74,7 @@ impl MqttEndpoint {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, tls.clone()),
+                Ok((stream, peer)) => self.admit(stream, peer, tls.as_ref().map(Door::acceptor)),
                 Err(error) => {
                     if let Some(held_back) = self.shared.log.pass(Instant::now()) {
                         tracing::warn!(held_back, "MQTT: cannot accept a connection: {error}");
