@@ -20,7 +20,7 @@ use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
 use crate::status::StatusSource;
 use crate::sync::SyncShared;
-use crate::tls::Door;
+use crate::tls::door::Door;
 use crate::{sync, tls};
 use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::Tls;
-use crate::watched::Watched;
 
 pub mod client;
+pub mod door;
 
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -45,34 +44,6 @@ pub enum TlsError {
         /// What is wrong.
         reason: String,
     },
-}
-
-/// The TLS of a listener, as its files are now. Clones are the same one.
-#[derive(Debug, Clone)]
-pub struct Door(Arc<Watched<Ready>>);
-
-struct Ready(TlsAcceptor);
-
-impl Door {
-    /// With this certificate and key, for the protocols `alpn` (empty: any).
-    ///
-    /// # Errors
-    /// Names the file and what it must hold.
-    pub fn open(tls: &Tls, alpn: &'static [&'static [u8]]) -> Result<Self, TlsError> {
-        let (files, tls) = (vec![tls.cert.clone(), tls.key.clone()], tls.clone());
-        let read = move || server_config(&tls, alpn).map(|config| Ready(TlsAcceptor::from(config)));
-        Ok(Self(Arc::new(Watched::open("certificates", files, read)?)))
-    }
-
-    /// For the next connection; those before keep what they began with.
-    pub fn acceptor(&self) -> TlsAcceptor {
-        self.0.get().0.clone()
-    }
-
-    /// Looks at the files now; otherwise they are looked at every few seconds, while there are clients.
-    pub fn look(&self) {
-        self.0.look();
-    }
 }
 
 /// Makes ring the process's TLS provider; further calls do nothing. Everything that speaks TLS needs it first.

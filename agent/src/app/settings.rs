@@ -11,7 +11,8 @@ use crate::ingest::subscriber::{Snapshot, SubscriberStatus};
 use crate::metrics::Extra;
 use crate::ring::Ring;
 use crate::sync::SyncConfig;
-use crate::tls::{Door, TlsError};
+use crate::tls::TlsError;
+use crate::tls::door::Door;
 
 /// Charges MQTT connections to the ring, which evicts for them if its policy allows.
 pub(super) struct RingBudget(pub(super) Ring);

@@ -15,14 +15,12 @@ use super::Api;
 use super::router::router;
 use super::timed_io::TimedIo;
 use crate::ring::Reservation;
-use crate::tls::Door;
+use crate::tls::door::{self, Door};
 
 /// Read buffer of a connection; it also bounds the head of a request. The least that hyper takes is 8 KiB.
 const BUFFER_BYTES: usize = 16 << 10;
 /// What a connection may hold: read and write buffer and its state.
 const CONNECTION_BYTES: u64 = 3 * BUFFER_BYTES as u64;
-/// What TLS holds on top: its record buffers in both directions and the handshake.
-const TLS_BYTES: u64 = 48 << 10;
 const MAX_HEADERS: usize = 64;
 /// Pause after a failed accept (out of file descriptors), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -67,7 +65,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let bytes = CONNECTION_BYTES + if config.tls.is_some() { TLS_BYTES } else { 0 };
+        let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
         let Ok(held) = api.ring.reserve(bytes) else {
             api.counters.turn_away();
             continue;
@@ -114,9 +112,9 @@ async fn connection(stream: TcpStream, open: &Open, config: &ServerConfig, watch
     // Answers are small; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &config.tls else { return speak(stream, config, watcher, service).await };
-    let handshake = tls.acceptor().accept(stream);
+    let handshake = Box::pin(tls.shake(stream));
     match tokio::time::timeout(config.header_timeout, handshake).await {
-        Ok(Ok(stream)) => speak(stream, config, watcher, service).await,
+        Ok(Ok(stream)) => Box::pin(speak(stream, config, watcher, service)).await,
         Ok(Err(error)) => {
             open.api.counters.turn_away();
             tracing::debug!("http: no TLS with a client: {error}");

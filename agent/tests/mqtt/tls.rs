@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path, process::Command, time::Duration};
 
 use pyralog_agent::config::Tls;
-use pyralog_agent::tls::Door;
+use pyralog_agent::tls::door::Door;
 
 use crate::support::{Client, Server, connect, run};
 

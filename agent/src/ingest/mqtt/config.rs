@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::access::Access;
-use crate::tls::Door;
+use crate::tls::door::Door;
 
 /// Settings of the MQTT endpoint.
 #[derive(Debug, Clone)]

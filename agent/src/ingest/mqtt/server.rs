@@ -16,7 +16,6 @@ use tokio::{
     sync::Notify,
     time::{sleep, sleep_until, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     budget::{ConnectionBudget, Reserved},
@@ -30,7 +29,7 @@ use super::{
     shared::Shared,
 };
 use crate::ingest::{PublishError, PublishSink};
-use crate::tls::Door;
+use crate::tls::door::{self, Door};
 
 /// The MQTT endpoint: sessions, counters and settings of any number of listeners.
 #[derive(Clone)]
@@ -74,7 +73,7 @@ impl MqttEndpoint {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, tls.as_ref().map(Door::acceptor)),
+                Ok((stream, peer)) => self.admit(stream, peer, tls.clone()),
                 Err(error) => {
                     if let Some(held_back) = self.shared.log.pass(Instant::now()) {
                         tracing::warn!(held_back, "MQTT: cannot accept a connection: {error}");
@@ -88,9 +87,9 @@ impl MqttEndpoint {
         self.live.drain().await;
     }
 
-    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<TlsAcceptor>) {
+    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<Door>) {
         let shared = &self.shared;
-        let cost = limits::CONNECTION_COST + if tls.is_some() { limits::TLS_COST } else { 0 };
+        let cost = limits::CONNECTION_COST + if tls.is_some() { door::CONNECTION_BYTES } else { 0 };
         let room = self.live.leashes.lock().len() < shared.config.max_connections;
         let Some(charge) = room.then(|| shared.budget.reserve(cost)).flatten() else {
             shared.counters.turn_away();
@@ -129,13 +128,8 @@ struct Peer<'a> {
 
 impl Peer<'_> {
     /// The stream is boxed: rustls keeps its state in it, and a task has the size of the largest thing it may hold.
-    async fn handshake(
-        &self,
-        tls: &TlsAcceptor,
-        stream: TcpStream,
-        leash: &Leash,
-    ) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
-        let accept = Box::pin(tls.accept(stream));
+    async fn handshake(&self, tls: &Door, stream: TcpStream, leash: &Leash) -> Result<Box<door::Stream>, CloseReason> {
+        let accept = Box::pin(tls.shake(stream));
         tokio::select! {
             accepted = timeout(self.shared.config.connect_timeout, accept) => match accepted {
                 Ok(Ok(stream)) => Ok(Box::new(stream)),
