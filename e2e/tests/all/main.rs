@@ -6,4 +6,6 @@ mod bad_mqtt;
 mod clients;
 mod hub_trouble;
 mod lifecycle;
+mod pki;
 mod quickstart;
+mod tls;

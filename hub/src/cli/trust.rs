@@ -35,7 +35,7 @@ pub(super) fn with(args: &TlsArgs, mut builder: ClientBuilder) -> Result<ClientB
 
 /// What TLS says, with the remedy where there is one.
 pub(super) fn explained(error: &str) -> String {
-    const REMEDIES: [(&str, &str); 7] = [
+    const REMEDIES: [(&str, &str); 8] = [
         ("UnknownIssuer", "the hub's certificate is not signed by a trusted authority: name it by --ca-file"),
         (
             "CaUsedAsEndEntity",
@@ -45,6 +45,8 @@ pub(super) fn explained(error: &str) -> String {
         ("Expired", "the hub's certificate has expired, or this machine's clock is wrong"),
         ("InvalidContentType", "it does not speak TLS: use http:// in --url"),
         ("CertificateRequired", "the hub wants a client certificate: --cert-file and --key-file"),
+        // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way.
+        (" closed", "if the hub asks for client certificates: --cert-file and --key-file"),
         ("UnknownCA", "the hub's authorities have not signed the certificate in --cert-file"),
     ];
     match REMEDIES.iter().find(|(word, _)| error.contains(word)) {

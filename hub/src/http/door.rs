@@ -11,8 +11,8 @@ use tokio_rustls::server::TlsStream;
 /// The content type of a TLS record that carries a handshake, and so the first byte of every TLS connection.
 const HANDSHAKE: u8 = 22;
 
-/// How long a plain client may take to read its answer, and how many bytes of its request are read meanwhile: to close over
-/// unread bytes would take the answer away with them.
+/// How long a client that is sent away may take to read why, and how many bytes of what it sent are read meanwhile: to close
+/// over unread bytes would take the answer away with them.
 const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_BYTES: u64 = 64 << 10;
 
@@ -23,30 +23,43 @@ const ANSWER: &str = "{\"error\":\"this port speaks HTTPS: use https:// in the U
 ///
 /// # Errors
 /// When the client speaks something else, or the handshake fails.
-pub(super) async fn handshake(acceptor: TlsAcceptor, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+pub(super) async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let mut first = [0];
     if stream.peek(&mut first).await? == 0 {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it said nothing"));
     }
     let [first] = first;
     if first == HANDSHAKE {
-        return acceptor.accept(stream).await;
+        return match acceptor.accept(stream).into_fallible().await {
+            Ok(stream) => Ok(stream),
+            Err((error, stream)) => {
+                // The alert that says why is written already.
+                farewell(stream, "").await;
+                Err(error)
+            }
+        };
     }
     if first.is_ascii_uppercase() {
-        // It is sent away in any case.
-        let _ = tokio::time::timeout(FAREWELL, explain(&mut stream)).await;
+        farewell(stream, &answer()).await;
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks plain HTTP"));
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks neither TLS nor HTTP"))
 }
 
-async fn explain(stream: &mut TcpStream) -> io::Result<()> {
+fn answer() -> String {
     let length = ANSWER.len();
-    let answer = format!(
+    format!(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{ANSWER}"
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
-    tokio::io::copy(&mut stream.take(FAREWELL_BYTES), &mut tokio::io::sink()).await?;
-    Ok(())
+    )
+}
+
+/// Sends the last words and sees to it that they arrive, if the client takes them.
+async fn farewell(mut stream: TcpStream, words: &str) {
+    let say = async {
+        stream.write_all(words.as_bytes()).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(FAREWELL_BYTES), &mut tokio::io::sink()).await
+    };
+    // It is gone in any case.
+    let _ = tokio::time::timeout(FAREWELL, say).await;
 }
