@@ -120,7 +120,7 @@ impl Plan {
         let profile = profile.unwrap_or(drawn);
         let ring = ring(profile, &mut random);
         let work = work(profile, &mut random);
-        let hubs = random.between(1, 3) as usize;
+        let hubs = *random.pick(&[1, 2, 2, 3, 3]);
         let terms = std::iter::repeat_with(|| terms(profile, &mut random)).take(hubs).collect();
         Self {
             seed,

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::agent::Agent;
 use crate::clock::Jump;
 use crate::hubs;
+use crate::plan::Profile;
 use crate::random::Random;
 use crate::trace::Event;
 use crate::watch;
@@ -47,8 +48,8 @@ pub struct Storm {
     agents: Vec<Agent>,
     stopping: Arc<AtomicUsize>,
     lull: bool,
-    /// When what happens next.
-    agenda: Vec<(Instant, Great)>,
+    /// When what happens next, and whether it comes again.
+    agenda: Vec<(Instant, Great, bool)>,
 }
 
 impl Storm {
@@ -77,18 +78,35 @@ impl Storm {
     /// Runs to the end of the storm, or to the first broken promise.
     pub async fn rage(&mut self) {
         let end = Instant::now() + self.world.plan.storm;
-        while let Some((at, place)) = self.soonest().filter(|(at, _)| *at < end) {
-            sleep_until(at).await;
-            if self.world.violation().is_some() {
-                return;
+        while Instant::now() < end && self.world.violation().is_none() {
+            let (at, place) = self.soonest().filter(|(at, _)| *at < end).unwrap_or((end, usize::MAX));
+            tokio::select! {
+                biased;
+                () = self.world.stirred.notified() => self.stir(),
+                () = sleep_until(at) => self.take(place),
             }
-            let (_, great) = self.agenda.swap_remove(place);
+        }
+    }
+
+    fn take(&mut self, place: usize) {
+        if place < self.agenda.len() {
+            let (_, great, again) = self.agenda.swap_remove(place);
             self.happen(great);
-            if great != Great::Birth {
+            if again {
                 self.plan(great);
             }
         }
-        sleep_until(end).await;
+    }
+
+    /// While an operation hangs, what could make its end come at a bad time happens soon.
+    fn stir(&mut self) {
+        let all = [Great::Burst, Great::Burst, Great::Twin, Great::AgentCrash, Great::AgentRestart, Great::HubCrash];
+        if self.world.plan.profile != Profile::Calm && self.random.chance(600) {
+            let great = *self.random.pick(&all);
+            let after = self.random.within(Duration::from_secs(6));
+            self.world.note(Event::World(format!("something hangs; {great:?} follows")));
+            self.agenda.push((Instant::now() + after, great, false));
+        }
     }
 
     /// Ends all trouble and waits until every record is accounted for. Gives the agents that are alive then.
@@ -130,7 +148,7 @@ impl Storm {
     }
 
     fn soonest(&self) -> Option<(Instant, usize)> {
-        self.agenda.iter().enumerate().map(|(place, (at, _))| (*at, place)).min()
+        self.agenda.iter().enumerate().map(|(place, (at, ..))| (*at, place)).min()
     }
 
     fn plan(&mut self, great: Great) {
@@ -150,7 +168,7 @@ impl Storm {
         };
         if !mean.is_zero() {
             let after = self.random.about(mean);
-            self.agenda.push((Instant::now() + after, great));
+            self.agenda.push((Instant::now() + after, great, true));
         }
     }
 
@@ -221,7 +239,7 @@ impl Storm {
 
     fn expect_birth(&mut self) {
         let after = if self.random.chance(500) { Duration::ZERO } else { self.random.within(Duration::from_secs(15)) };
-        self.agenda.push((Instant::now() + after, Great::Birth));
+        self.agenda.push((Instant::now() + after, Great::Birth, false));
     }
 
     fn partition(&mut self) {

@@ -43,6 +43,8 @@ pub struct Disk {
     pub slow: u64,
     /// Longest time of a slow one.
     pub longest: Duration,
+    /// It hangs, for up to a minute, while the world goes on.
+    pub freeze: u64,
     /// A write goes on when the hub that asked for it is gone.
     pub detached: u64,
     /// The hub crashes right before the operation, or right after it.
@@ -118,7 +120,7 @@ impl Weather {
         for chance in [&mut weather.network.lose, &mut weather.network.corrupt, &mut weather.disk.fail] {
             *chance = if random.chance(300) { 0 } else { *chance };
         }
-        weather.network.cancel = *random.pick(&[0, 500, 1_000]);
+        weather.network.cancel = *random.pick(&[0, 100, 800]);
         weather
     }
 }
@@ -130,8 +132,8 @@ impl Weather {
         for chance in [lose, lose_reply, duplicate, reset, foreign, corrupt, slow] {
             *chance /= 6;
         }
-        let Disk { fail, unsaid, late, slow, crash, .. } = &mut self.disk;
-        for chance in [fail, unsaid, late, slow, crash] {
+        let Disk { fail, unsaid, late, slow, freeze, crash, .. } = &mut self.disk;
+        for chance in [fail, unsaid, late, slow, freeze, crash] {
             *chance /= 6;
         }
         self
@@ -151,7 +153,8 @@ const ROUGH: Network = Network {
     longest_ghost: seconds(90),
 };
 
-const SHAKY: Disk = Disk { fail: 15, unsaid: 12, late: 6, slow: 20, longest: seconds(15), detached: 300, crash: 6 };
+const SHAKY: Disk =
+    Disk { fail: 8, unsaid: 14, late: 6, slow: 20, longest: seconds(6), freeze: 10, detached: 300, crash: 10 };
 
 const EVENTFUL: Events = Events {
     agent_crash: seconds(35),

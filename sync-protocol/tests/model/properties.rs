@@ -20,6 +20,8 @@ pub const NEVER_MORE: &str = "I5: nothing is committed or receipted that was not
 pub const HEARD: &str = "I5: what an answered hello of a crashed agent told of is accounted for";
 pub const AUTHENTIC: &str = "I6: at each offset stands what the epoch's incarnation accepted there";
 pub const AT_REST: &str = "I6: when faults end, everything is committed or receipted";
+/// Not an invariant: that the world is one in which the above could be violated.
+pub const REACHED: &str = "the world reaches what it is there for";
 
 impl stateright::Model for Model {
     type State = World;
@@ -53,6 +55,7 @@ impl stateright::Model for Model {
             Property::always(HEARD, heard),
             Property::always(AUTHENTIC, |_, world| !has(world, &[Fault::Foreign, Fault::Chain])),
             Property::always(AT_REST, calm::comes_to_rest),
+            Property::sometimes(REACHED, |model, world| (model.bounds.reaches)(world)),
         ]
     }
 }
@@ -79,7 +82,8 @@ fn durable(model: &Model, world: &World) -> bool {
         logs.all(|log| {
             let cursor = agent.cursor(&log);
             let chain = world.store.store.entries.get(&(epoch, log));
-            let entries = chain.into_iter().flat_map(|chain| chain.values()).filter_map(|entry| Entry::decode(entry).ok());
+            let entries =
+                chain.into_iter().flat_map(|chain| chain.values()).filter_map(|entry| Entry::decode(entry).ok());
             entries.map(|entry| entry.tip.cursor).any(|stored| stored == cursor)
         })
     })
@@ -88,9 +92,11 @@ fn durable(model: &Model, world: &World) -> bool {
 fn newest_is_not_fenced(_: &Model, world: &World) -> bool {
     let stored = &world.store.store;
     let owner = stored.epochs.keys().next_back().and_then(|epoch| stored.incarnation(*epoch));
-    world.agents.iter().filter(|agent| Some(agent.incarnation) == owner).all(|agent| {
-        agent.life.as_ref().is_none_or(|life| life.sender.status().state != SenderState::Fenced)
-    })
+    world
+        .agents
+        .iter()
+        .filter(|agent| Some(agent.incarnation) == owner)
+        .all(|agent| agent.life.as_ref().is_none_or(|life| life.sender.status().state != SenderState::Fenced))
 }
 
 fn balanced(model: &Model, world: &World) -> bool {
