@@ -8,4 +8,5 @@ mod hub_trouble;
 mod lifecycle;
 mod pki;
 mod quickstart;
+mod secrets;
 mod tls;
