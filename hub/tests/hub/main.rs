@@ -9,6 +9,7 @@ mod faults;
 mod pki;
 mod read;
 mod store;
+mod strangers;
 mod sync;
 mod tls;
 mod verify;
