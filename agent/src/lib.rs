@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod http;
 pub mod ingest;
+mod log_gate;
 pub mod metrics;
 pub mod records;
 pub mod ring;

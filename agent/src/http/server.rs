@@ -1,7 +1,7 @@
 //! The listener: connections under a cap, each with small buffers and a limit on every wait.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::Api;
 use super::router::router;
 use super::timed_io::TimedIo;
+use crate::log_gate::LogGate;
 use crate::ring::Reservation;
 use crate::tls::door::{self, Door};
 
@@ -47,7 +48,7 @@ pub async fn serve(
     grace: Duration,
 ) {
     let slots = Arc::new(Semaphore::new(config.max_connections));
-    let graceful = GracefulShutdown::new();
+    let (graceful, log) = (GracefulShutdown::new(), LogGate::default());
     let mut tasks = JoinSet::new();
     let service = TowerToHyperService::new(router(api.clone()));
     loop {
@@ -60,7 +61,9 @@ pub async fn serve(
         let (stream, slot) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!("http: cannot accept a connection: {error}");
+                if let Some(held_back) = log.pass(Instant::now()) {
+                    tracing::warn!(held_back, "http: cannot accept a connection: {error}");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -9,10 +9,11 @@ use reqwest::StatusCode;
 use crate::agent::{Agent, answer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_never_ends_is_given_up() {
+async fn a_head_that_never_ends_or_never_begins_is_given_up() {
     let agent = Agent::start(&[("http.header_timeout", "200ms")]).await;
     // Returns only because the agent closes the connection.
     agent.raw(b"GET /v1/status HTTP/1.1\r\nhost: a\r\nx-slow: ".to_vec()).await;
+    agent.raw(Vec::new()).await;
     assert!(agent.get("/healthz").await.status().is_success());
 }
 

@@ -8,4 +8,7 @@ mod hub_trouble;
 mod lifecycle;
 mod pki;
 mod quickstart;
+mod readme_tls;
+mod secrets;
+mod strangers;
 mod tls;
