@@ -17,10 +17,10 @@ mod shared;
 mod world;
 
 use bounds::{Bounds, Budget};
+use bounds::{NOTHING, PLAIN};
 use breaks::Break;
 use stateright::{Checker, HasDiscoveries, Model as _};
 use std::collections::BTreeSet;
-use bounds::{NOTHING, PLAIN};
 use std::time::{Duration, Instant};
 use world::Model;
 
@@ -56,11 +56,8 @@ fn finds(bounds: Bounds, broken: Break, expected: &'static str) {
 }
 
 /// One agent, two hubs; answers are given up while they are on their way, and requests go on without anybody waiting.
-const IMPATIENT: Bounds = Bounds {
-    name: "impatient",
-    budget: Budget { appends: 2, evictions: 1, give_ups: 2, ..NOTHING },
-    ..PLAIN
-};
+const IMPATIENT: Bounds =
+    Bounds { name: "impatient", budget: Budget { appends: 2, evictions: 1, give_ups: 2, ..NOTHING }, ..PLAIN };
 
 #[test]
 fn late_requests_of_one_agent_change_nothing_twice() {
@@ -79,17 +76,42 @@ fn twins() {
 
 #[test]
 fn troubled() {
-    holds(Bounds { name: "troubled", budget: Budget { appends: 1, give_ups: 1, hub_crashes: 1, store_failures: 1, echoes: 1, duplicates: 1, losses: 1, ..NOTHING }, ..PLAIN });
+    holds(Bounds {
+        name: "troubled",
+        budget: Budget {
+            appends: 1,
+            give_ups: 1,
+            hub_crashes: 1,
+            store_failures: 1,
+            echoes: 1,
+            duplicates: 1,
+            losses: 1,
+            ..NOTHING
+        },
+        ..PLAIN
+    });
 }
 
 #[test]
 fn two_logs() {
-    holds(Bounds { name: "two logs", logs: 2, max_batch: 1, budget: Budget { appends: 2, evictions: 1, give_ups: 1, ..NOTHING }, ..PLAIN });
+    holds(Bounds {
+        name: "two logs",
+        logs: 2,
+        max_batch: 1,
+        budget: Budget { appends: 2, evictions: 1, give_ups: 1, ..NOTHING },
+        ..PLAIN
+    });
 }
 
 #[test]
 fn damage() {
-    holds(Bounds { name: "damage", rows: 2, pause: Duration::from_secs(1), budget: Budget { appends: 3, evictions: 1, give_ups: 1, damages: 1, demands: 1, ..NOTHING }, ..PLAIN });
+    holds(Bounds {
+        name: "damage",
+        rows: 2,
+        pause: Duration::from_secs(1),
+        budget: Budget { appends: 3, evictions: 1, give_ups: 1, damages: 1, demands: 1, ..NOTHING },
+        ..PLAIN
+    });
 }
 
 #[test]

@@ -79,7 +79,8 @@ fn durable(model: &Model, world: &World) -> bool {
         logs.all(|log| {
             let cursor = agent.cursor(&log);
             let chain = world.store.store.entries.get(&(epoch, log));
-            let entries = chain.into_iter().flat_map(|chain| chain.values()).filter_map(|entry| Entry::decode(entry).ok());
+            let entries =
+                chain.into_iter().flat_map(|chain| chain.values()).filter_map(|entry| Entry::decode(entry).ok());
             entries.map(|entry| entry.tip.cursor).any(|stored| stored == cursor)
         })
     })
@@ -88,9 +89,11 @@ fn durable(model: &Model, world: &World) -> bool {
 fn newest_is_not_fenced(_: &Model, world: &World) -> bool {
     let stored = &world.store.store;
     let owner = stored.epochs.keys().next_back().and_then(|epoch| stored.incarnation(*epoch));
-    world.agents.iter().filter(|agent| Some(agent.incarnation) == owner).all(|agent| {
-        agent.life.as_ref().is_none_or(|life| life.sender.status().state != SenderState::Fenced)
-    })
+    world
+        .agents
+        .iter()
+        .filter(|agent| Some(agent.incarnation) == owner)
+        .all(|agent| agent.life.as_ref().is_none_or(|life| life.sender.status().state != SenderState::Fenced))
 }
 
 fn balanced(model: &Model, world: &World) -> bool {

@@ -95,8 +95,7 @@ pub enum Receiver {
 impl World {
     pub fn new(bounds: &Bounds) -> Self {
         let store = Shared::new(Stored::default());
-        let mut world =
-            Self { agents: Vec::new(), jobs: Vec::new(), letters: Vec::new(), store, left: bounds.budget };
+        let mut world = Self { agents: Vec::new(), jobs: Vec::new(), letters: Vec::new(), store, left: bounds.budget };
         world.start_agent(bounds);
         world
     }

@@ -6,13 +6,13 @@
 mod peers;
 mod world;
 
+use peers::ring::{Logs, Ring};
+use peers::store::Store;
 use pyralog_sync_protocol::frame::{BatchHead, Hello, LogHead, RefusalKind, Reply};
 use pyralog_sync_protocol::receiver::Terms;
 use pyralog_sync_protocol::{
     Answer, BatchReceiver, Epoch, HelloReceiver, Incarnation, LogName, Sender, SenderConfig, SenderState, Step,
 };
-use peers::ring::{Logs, Ring};
-use peers::store::Store;
 use std::collections::BTreeMap;
 use world::{CALM, STORM, Weather, World};
 

@@ -285,7 +285,11 @@ impl World {
     pub fn check(&self) {
         let counts = self.store.check().unwrap();
         let newest = *self.store.epochs.keys().next_back().unwrap();
-        assert_eq!(self.store.incarnation(newest), Some(self.incarnation), "the newest epoch is the last incarnation's");
+        assert_eq!(
+            self.store.incarnation(newest),
+            Some(self.incarnation),
+            "the newest epoch is the last incarnation's"
+        );
         assert_ne!(self.sender.status().state, SenderState::Fenced);
         for log in &self.logs {
             let (committed, lost) = counts.get(&(newest, log.clone())).copied().unwrap_or_default();
