@@ -12,3 +12,4 @@ pub mod ring;
 pub mod status;
 pub mod sync;
 pub mod tls;
+mod watched;

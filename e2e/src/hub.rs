@@ -21,6 +21,7 @@ pub struct Hub {
     process: Option<Process>,
     client: Client,
     env: Vec<(String, String)>,
+    scheme: &'static str,
 }
 
 impl Hub {
@@ -30,7 +31,8 @@ impl Hub {
     /// When no address is free.
     pub fn absent(folder: &Path) -> Result<Self> {
         let address = crate::process::free_address()?;
-        Ok(Self { address, store: folder.join("store"), process: None, client: http::client()?, env: Vec::new() })
+        let (client, store) = (http::client()?, folder.join("store"));
+        Ok(Self { address, store, process: None, client, env: Vec::new(), scheme: "http" })
     }
 
     /// A running hub.
@@ -55,6 +57,11 @@ impl Hub {
     /// Sets a key of the configuration, from the next start on.
     pub fn set(&mut self, key: &str, value: &str) {
         self.env.push((format!("PYRALOG_{}", key.to_uppercase().replace('.', "__")), value.to_owned()));
+    }
+
+    /// Talks to it over TLS by `client`, from now on.
+    pub fn speak_tls(&mut self, client: Client) {
+        (self.scheme, self.client) = ("https", client);
     }
 
     /// Starts it and waits until it answers; does nothing if it runs.
@@ -98,7 +105,7 @@ impl Hub {
 
     /// Base URL of its API, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// The account of a log, with its sums checked.

@@ -63,6 +63,7 @@ impl Agent {
         let intake = Intake::new(world, &ring, incarnation, number, random.fork());
         let upkeep = vec![
             spawn(world, feed(Arc::clone(world), intake, Arc::clone(&taps), random.fork())),
+            spawn(world, guests(Arc::clone(world), ring.clone(), random.fork())),
             spawn(world, pack(ring.clone(), plan.packing, random)),
             spawn(world, seal(Arc::clone(world), ring.clone())),
         ];
@@ -162,6 +163,18 @@ async fn feed(world: World, mut intake: Intake, taps: Arc<Taps>, mut random: Ran
             return;
         }
         intake.burst(&world, began.elapsed(), more);
+    }
+}
+
+/// Requests and results come and go: each takes memory for a while.
+async fn guests(world: World, ring: Ring, mut random: Random) {
+    loop {
+        sleep(random.about(Duration::from_secs(15))).await;
+        let most = ring.budget().cap() / 4;
+        match ring.reserve(random.below(most)) {
+            Ok(_held) => sleep(random.within(Duration::from_secs(8))).await,
+            Err(_) => world.count("requests without room"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::sabotage::Sabotage;
 use crate::storm::Storm;
 use crate::trace::{Sink, Trace};
 use crate::world::{Shared, Tally, World, words};
-use crate::{hubs, oracle, watch};
+use crate::{hubs, oracle};
 
 /// What came of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,6 @@ async fn live(world: &World) {
     storm.rage().await;
     let living = storm.settle().await;
     if world.violation().is_none() {
-        watch::store(world);
         let verdict = oracle::check(world, &living).await;
         world.check(verdict);
     }

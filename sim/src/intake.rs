@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pyralog_agent::records::Records;
-use pyralog_agent::ring::{AppendError, Appended, Now, ReadRange, Ring};
+use pyralog_agent::ring::{AppendError, Appended, ColumnBatch, ColumnSlice, Now, ReadRange, Ring};
 
 use crate::ledger::Incarnation;
 use crate::random::Random;
-use crate::readings::{Columns, Maker, Reading};
-use crate::rows::{self, Row};
+use crate::readings::{Columns, Held, Maker, Reading};
+use crate::rows::{self, Kept, Row};
 use crate::sabotage::Sabotage;
 use crate::trace::Event;
 use crate::world::World;
@@ -65,6 +65,12 @@ impl Intake {
             let result = self.append(world, &readings, now);
             world.check(result);
         }
+        if self.maker.random().chance(60) {
+            let count = self.maker.random().between(1, 2 * APPEND);
+            let readings = self.maker.run(now.unix_ns, count);
+            let result = self.append_columns(world, &readings, now);
+            world.check(result);
+        }
         if self.maker.random().chance(world.plan.work.odd / 2) {
             let result = self.reject(world, now);
             world.check(result);
@@ -76,6 +82,44 @@ impl Intake {
         readings.iter().for_each(|reading| reading.put(&mut self.buffer));
         let before = self.heads();
         let appended = self.ring.append(&self.buffer, now);
+        self.appended(world, readings, appended, &before, now)
+    }
+
+    /// Appends records of one log and the same cells by way of their columns.
+    fn append_columns(&mut self, world: &World, readings: &[Reading], now: Now) -> Result<(), String> {
+        let Some(first) = readings.first() else { return Ok(()) };
+        let (mut numbers, mut temps, mut counts, mut stations) = (vec![], vec![], vec![], vec![]);
+        for (_, value) in readings.iter().flat_map(|reading| &reading.cells) {
+            match value {
+                Held::U64(x) => numbers.push(*x),
+                Held::F64(x) => temps.push(*x),
+                Held::I64(x) => counts.push(*x),
+                Held::Tag(x) => stations.push(*x),
+                _ => return Err("a run of records has other cells than this knows of".into()),
+            }
+        }
+        let times: Vec<_> = readings.iter().filter_map(|reading| reading.time).collect();
+        let columns = [
+            ("n", ColumnSlice::U64(&numbers)),
+            ("temp", ColumnSlice::F64(&temps)),
+            ("count", ColumnSlice::I64(&counts)),
+            ("station", ColumnSlice::Tag(&stations)),
+        ];
+        let before = self.heads();
+        let appended = self.ring.append_columns(first.log, &ColumnBatch { times: &times, columns: &columns }, now);
+        world.count("appends by columns");
+        self.appended(world, readings, appended, &before, now)
+    }
+
+    /// Puts down what came of an append.
+    fn appended(
+        &mut self,
+        world: &World,
+        readings: &[Reading],
+        appended: Result<Appended, AppendError>,
+        before: &Heads,
+        now: Now,
+    ) -> Result<(), String> {
         let after = self.heads();
         let done = match appended {
             Ok(done) => done,
@@ -89,8 +133,8 @@ impl Intake {
         if appended.is_ok() && taken != readings.len() || taken > readings.len() {
             return Err(format!("{} records were appended, and {done:?} of them taken", readings.len()));
         }
-        self.book(world, &readings[..taken], done, (&before, &after), now)?;
-        self.book_rejected(world, (&before, &after), done.rejected + done.rejected_cells)
+        self.book(world, &readings[..taken], done, (before, &after), now)?;
+        self.book_rejected(world, (before, &after), done.rejected + done.rejected_cells)
     }
 
     /// Puts down what of `readings` the ring took, by how far the heads moved.
@@ -122,16 +166,16 @@ impl Intake {
             world.add("records", grown as u64);
             let columns = self.columns.entry(log).or_default();
             let row = &mut self.row;
-            let mut sums: Vec<_> =
-                readings.iter().map(|reading| Some(reading.sum(columns, now.unix_ns, row))).collect();
+            let mut kept: Vec<_> =
+                readings.iter().map(|reading| Some(reading.keep(columns, now.unix_ns, row))).collect();
             if done.rejected_cells > 0 {
                 // The ring said that it left some cells out; which, it shows.
-                sums = self.read_back(log, from, grown);
+                kept = self.read_back(log, from, grown);
                 let schema = self.ring.log(log).map(|log| Columns::of(&log.schema));
                 self.columns.insert(log, schema.unwrap_or_default());
                 world.add("rejected cells", done.rejected_cells);
             }
-            self.keep(world, log, &sums);
+            self.keep(world, log, &kept);
         }
         match rows == done.rows {
             true => Ok(()),
@@ -146,8 +190,8 @@ impl Intake {
             return Err(format!("{} rows in {REJECTED} for {most} rejections", to - from));
         }
         if to > from {
-            let sums = self.read_back(REJECTED, from, (to - from) as usize);
-            self.keep(world, REJECTED, &sums);
+            let kept = self.read_back(REJECTED, from, (to - from) as usize);
+            self.keep(world, REJECTED, &kept);
             world.add("rows in _rejected", to - from);
         }
         Ok(())
@@ -161,30 +205,30 @@ impl Intake {
         self.book_rejected(world, (&before, &after), 1)
     }
 
-    fn keep(&self, world: &World, log: &str, sums: &[Option<u64>]) {
+    fn keep(&self, world: &World, log: &str, kept: &[Option<Kept>]) {
         let mut ledger = world.ledger.lock();
         let rows = &mut ledger.life_mut(self.incarnation).logs.entry(log.to_owned()).or_default().rows;
-        rows.extend_from_slice(sums);
+        rows.extend_from_slice(kept);
         if world.sabotage == Sabotage::SecretRecord && rows.len() > 40 {
             rows.truncate(40);
         }
     }
 
-    /// The checksums of records that the ring has just taken, as it gives them back; `None` for one that it has no more.
-    fn read_back(&self, log: &str, from: u64, count: usize) -> Vec<Option<u64>> {
-        let mut sums = vec![None; count];
+    /// Records that the ring has just taken, as it gives them back; `None` for one that it has no more.
+    fn read_back(&self, log: &str, from: u64, count: usize) -> Vec<Option<Kept>> {
+        let mut kept = vec![None; count];
         let range = ReadRange { from_offset: Some(from), ..ReadRange::default() };
-        let Some(mut reader) = self.ring.read(log, range) else { return sums };
+        let Some(mut reader) = self.ring.read(log, range) else { return kept };
         while let Ok(Some(chunk)) = reader.next_chunk() {
-            let Ok(all) = rows::sums(&chunk.batch, &chunk.schema) else { return sums };
+            let Ok(all) = rows::keep(&chunk.batch, &chunk.schema) else { return kept };
             for at in chunk.rows.clone() {
-                let place = (chunk.base + at as u64).checked_sub(from).and_then(|place| sums.get_mut(place as usize));
-                if let (Some(place), Some(sum)) = (place, all.get(at)) {
-                    *place = Some(*sum);
+                let place = (chunk.base + at as u64).checked_sub(from).and_then(|place| kept.get_mut(place as usize));
+                if let Some(place) = place {
+                    *place = all.get(at).copied();
                 }
             }
         }
-        sums
+        kept
     }
 
     fn heads(&self) -> Heads {

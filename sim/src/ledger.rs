@@ -6,6 +6,8 @@ use pyralog_hub::session::Outcome;
 use pyralog_sync_protocol::epoch::EpochRecord;
 use pyralog_sync_protocol::frame::{BatchHead, Frames, Hello, Kind, LogHead, Reply};
 
+use crate::rows::Kept;
+
 /// Names one lifetime of a ring's contents.
 pub type Incarnation = [u8; 16];
 
@@ -31,8 +33,8 @@ pub struct Life {
 /// One log of one incarnation.
 #[derive(Debug, Default)]
 pub struct LogLife {
-    /// The checksum of each accepted record; `None` where only the count is known.
-    pub rows: Vec<Option<u64>>,
+    /// Each accepted record; `None` where only the count is known.
+    pub rows: Vec<Option<Kept>>,
     /// The highest head that a hub heard of, and answered for, while the epoch was the newest.
     pub heard: u64,
     /// The highest cursor that a hub acknowledged.
@@ -53,6 +55,11 @@ impl Ledger {
     /// A life.
     pub fn life(&self, incarnation: &Incarnation) -> Option<&Life> {
         self.lives.get(incarnation)
+    }
+
+    /// What was accepted at an offset of a log.
+    pub fn accepted(&self, incarnation: &Incarnation, log: &str, offset: u64) -> Option<Kept> {
+        self.lives.get(incarnation)?.logs.get(log)?.rows.get(usize::try_from(offset).ok()?).copied().flatten()
     }
 
     /// A life, to be written to.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "it talks to its terminal")]
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let summary = series.run(|summary| {
         let (end, start) = if terminal { ("", "\r") } else { ("\n", "") };
         print!("{start}{}{end}", line(summary, histories));
-        let _ = std::io::Write::flush(&mut std::io::stdout());
+        let _ = std::io::stdout().flush();
     });
     println!("{}{}", if terminal { "\r" } else { "" }, line(&summary, histories));
     for (what, count) in &summary.tally {
@@ -78,7 +78,9 @@ fn line(summary: &Summary, of: u64) -> String {
 }
 
 fn trace(arguments: &Arguments) -> ExitCode {
-    let sink = Some(Box::new(|line: &str| println!("{line}")) as pyralog_sim::trace::Sink);
+    // Whoever reads may have read enough.
+    let show = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+    let sink = Some(Box::new(show) as pyralog_sim::trace::Sink);
     let report = run(arguments.seed, Options { profile: arguments.profile, sink, ..Options::default() });
     println!(
         "\n{} events in {:.0} simulated seconds, hash {:016x}",

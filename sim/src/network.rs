@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::hubs::{self, Work};
 use crate::random::Random;
+use crate::sabotage::Sabotage;
 use crate::trace::{Event, digest};
 use crate::watch::Watcher;
 use crate::world::{World, spawn};
@@ -78,7 +79,10 @@ impl Link for SimLink {
 
 impl Journey {
     fn draw(world: &World) -> Self {
-        let weather = world.weather.lock().network;
+        let mut weather = world.weather.lock().network;
+        if world.sabotage == Sabotage::DamagingLink {
+            weather.corrupt = 333;
+        }
         let mut chance = world.network_chance.lock();
         let hubs = world.plan.terms.len() as u64;
         let delay = |chance: &mut Random| {

@@ -12,7 +12,7 @@ use crate::agent::Agent;
 use crate::disk::Disk;
 use crate::hubs::AGENT_ID;
 use crate::ledger::{Incarnation, LogLife};
-use crate::rows;
+use crate::rows::{self, Kept};
 use crate::sabotage::Sabotage;
 use crate::world::World;
 
@@ -59,7 +59,8 @@ pub async fn check(world: &World, living: &[Agent]) -> Result<(), String> {
 /// `verify` finds no fault.
 async fn whole(store: &SharedStore) -> Result<(), String> {
     let mut fault = None;
-    let scope = Scope { decode: true, ..Scope::default() };
+    // Every segment is decoded when it is read back.
+    let scope = Scope::default();
     let faults = verify(&**store, &scope, |finding| {
         if let Some(found) = &finding.fault {
             fault.get_or_insert_with(|| format!("{}: {}", found.name, found.reason));
@@ -98,8 +99,8 @@ async fn names(world: &World, store: &SharedStore) -> Result<BTreeSet<String>, S
     Ok(stored.into_iter().chain(accepted).collect())
 }
 
-/// The checksums of the records of one chain with their offsets, in the order in which the hub gives them out.
-async fn read_back(world: &World, store: &SharedStore, log: &str, epoch: u32) -> Result<Vec<(u64, u64)>, String> {
+/// The records of one chain with their offsets, in the order in which the hub gives them out.
+async fn read_back(world: &World, store: &SharedStore, log: &str, epoch: u32) -> Result<Vec<(u64, Kept)>, String> {
     let selection = Selection { epoch: Some(epoch), ..Selection::default() };
     let mut scan = match Scan::open(store.clone(), AGENT_ID, log, selection).await {
         Ok(scan) => scan,
@@ -113,21 +114,22 @@ async fn read_back(world: &World, store: &SharedStore, log: &str, epoch: u32) ->
             Found::Segment(segment) => segment,
             Found::Damaged(damage) => return Err(format!("{}: {}", damage.name, damage.reason)),
         };
-        let sums = rows::sums(&segment.batch, &segment.schema)?;
+        let kept = rows::keep(&segment.batch, &segment.schema)?;
         for at in segment.rows.iter().cloned().flatten() {
-            rows.push((segment.base + at as u64, sums.get(at).copied().unwrap_or_default()));
+            let kept = kept.get(at).ok_or("a row beyond its batch")?;
+            rows.push((segment.base + at as u64, *kept));
         }
     }
     match world.sabotage {
         Sabotage::ShortReader if rows.len() > 3 => drop(rows.remove(2)),
-        Sabotage::LyingReader if rows.len() > 3 => rows[2].1 ^= 1,
+        Sabotage::LyingReader if rows.len() > 3 => rows[2].1.sum ^= 1,
         _ => {}
     }
     Ok(rows)
 }
 
 /// Each offset below the chain's end is committed as it was accepted, or in exactly one receipt.
-fn compare(account: &EpochAccount, life: &LogLife, rows: &[(u64, u64)]) -> Result<(), String> {
+fn compare(account: &EpochAccount, life: &LogLife, rows: &[(u64, Kept)]) -> Result<(), String> {
     let (next, accepted) = (account.next_offset, life.rows.len() as u64);
     if next > accepted || next < life.acknowledged || (account.closed && next < life.heard) {
         let (acknowledged, heard) = (life.acknowledged, life.heard);
@@ -147,16 +149,23 @@ fn compare(account: &EpochAccount, life: &LogLife, rows: &[(u64, u64)]) -> Resul
     if let Some(pair) = rows.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
         return Err(format!("offset {} comes before {}", pair[0].0, pair[1].0));
     }
-    for (offset, sum) in rows {
+    for (offset, kept) in rows {
         cover(*offset)?;
         let expected = life.rows.get(*offset as usize).copied().flatten();
-        if expected.is_some_and(|expected| expected != *sum) {
+        if expected.is_some_and(|expected| expected != *kept) {
             return Err(format!("the record at {offset} is not the one that was accepted"));
         }
     }
     let mut receipted: BTreeMap<&str, u64> = BTreeMap::new();
     for receipt in account.receipts.iter().flatten() {
-        (receipt.from..receipt.to).try_for_each(&mut cover)?;
+        for offset in receipt.from..receipt.to {
+            cover(offset)?;
+            let time = life.rows.get(offset as usize).copied().flatten().map(|kept| kept.time);
+            let span = receipt.min_time.zip(receipt.max_time);
+            if time.zip(span).is_some_and(|(time, (first, last))| time < first || time > last) {
+                return Err(format!("the record at {offset}, of time {time:?}, is not within {receipt:?}"));
+            }
+        }
         *receipted.entry(receipt.reason).or_default() += receipt.to - receipt.from;
     }
     receipted.retain(|_, count| *count > 0);

@@ -120,17 +120,17 @@ impl Plan {
         let profile = profile.unwrap_or(drawn);
         let ring = ring(profile, &mut random);
         let work = work(profile, &mut random);
-        let hubs = random.between(1, 3) as usize;
+        let hubs = *random.pick(&[1, 2, 2, 3, 3]);
         let terms = std::iter::repeat_with(|| terms(profile, &mut random)).take(hubs).collect();
         Self {
             seed,
             profile,
-            storm: Duration::from_secs(random.between(30, 120)),
+            storm: Duration::from_secs(random.between(40, 160)),
             weather: Weather::of(profile, &mut random),
             terms,
             ring,
-            interval: Duration::from_millis(*random.pick(&[1_000, 2_000, 5_000, 20_000])),
-            timeout: Duration::from_millis(*random.pick(&[2_000, 5_000, 30_000])),
+            interval: Duration::from_millis(*random.pick(&[500, 1_500, 4_000])),
+            timeout: Duration::from_millis(*random.pick(&[1_500, 4_000, 30_000])),
             max_batch: *random.pick(&[600, 4_000, 64_000]),
             threshold: *random.pick(&[500, 4_000, 1 << 20]),
             packing: Duration::from_millis(*random.pick(&[0, 20, 3_000])),
@@ -146,7 +146,7 @@ fn ring(profile: Profile, random: &mut Random) -> RingConfig {
         max_memory: if tiny { random.between(96, 256) << 10 } else { *random.pick(&[512 << 10, 4 << 20]) },
         eviction_policy: if random.chance(250) { EvictionPolicy::Reject } else { EvictionPolicy::Fifo },
         eviction_watermark: *random.pick(&[0.5, 0.9, 1.0]),
-        segment_rows: *random.pick(&[1, 8, 16, 64]),
+        segment_rows: if random.chance(50) { 1 } else { *random.pick(&[8, 16, 64]) },
         segment_age: Duration::from_secs(*random.pick(&[1, 10, 600])),
         encoding: if random.chance(300) { Encoding::ArrowZstd } else { Encoding::Packed },
         max_logs: if random.chance(100) { 2 } else { 1_024 },
@@ -160,8 +160,8 @@ fn work(profile: Profile, random: &mut Random) -> Work {
     let tiny = profile == Profile::TinyMemory;
     Work {
         logs: all[..random.between(1, all.len() as u64) as usize].to_vec(),
-        burst: *random.pick(&[1, 4, 12]),
-        gap: Duration::from_millis(*random.pick(&[700, 2_000, 6_000])),
+        burst: *random.pick(&[1, 3, 8]),
+        gap: Duration::from_millis(*random.pick(&[1_500, 3_000, 6_000])),
         bulky: if tiny { *random.pick(&[200, 700]) } else { *random.pick(&[0, 5, 30]) },
         bulk: *random.pick(&[300, 3_000, 9_000]),
         odd: *random.pick(&[0, 20, 200]),

@@ -54,7 +54,7 @@ impl Random {
 
     /// A time around `mean`, mostly shorter, sometimes much longer.
     pub fn about(&mut self, mean: Duration) -> Duration {
-        let scale = self.0.f64().max(1e-6).ln() * -1.0;
+        let scale = -self.0.f64().max(1e-6).ln();
         mean.mul_f64(scale.min(8.0))
     }
 

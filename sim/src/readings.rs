@@ -7,7 +7,7 @@ use pyralog_segment::{ColumnType, RESERVED_NAMES, Schema};
 
 use crate::plan::Work;
 use crate::random::Random;
-use crate::rows::Row;
+use crate::rows::{Kept, Row};
 
 /// A value that owns its text.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,22 +66,15 @@ impl Reading {
         self.cells.iter().map(|(_, value)| value.value().data_len()).sum()
     }
 
-    /// Its cells by the columns where they belong, with its time.
-    pub fn placed(&self, columns: &mut Columns, arrival: i64) -> (i64, Vec<(String, Value<'_>)>) {
+    /// The record as it should come back.
+    pub fn keep(&self, columns: &mut Columns, arrival: i64, row: &mut Row) -> Kept {
         let mut cells: BTreeMap<String, Value<'_>> = BTreeMap::new();
         for (name, value) in &self.cells {
             let value = value.value();
             // Of a name that comes twice, the later one holds.
             cells.insert(columns.place(name, value.column_type()), value);
         }
-        (self.time.unwrap_or(arrival), cells.into_iter().collect())
-    }
-
-    /// The checksum of the record as it should come back.
-    pub fn sum(&self, columns: &mut Columns, arrival: i64, row: &mut Row) -> u64 {
-        let (time, cells) = self.placed(columns, arrival);
-        let mut cells: Vec<_> = cells.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-        row.sum(time, &mut cells)
+        row.keep(self.time.unwrap_or(arrival), cells.iter().map(|(name, value)| (name.as_str(), *value)))
     }
 }
 
@@ -138,7 +131,7 @@ impl Maker {
         let time = if random.chance(600) { None } else { Some(odd_time(random, now, self.work.odd)) };
         let mut cells = vec![("n", Held::U64(self.count))];
         if random.chance(700) {
-            cells.push(("station", Held::Tag(*random.pick(&STATIONS))));
+            cells.push(("station", Held::Tag(random.pick::<&str>(&STATIONS))));
         }
         if random.chance(900) {
             cells.push(("temp", Held::F64(self.temp)));
@@ -162,6 +155,23 @@ impl Maker {
             cells.clear();
         }
         Reading { log, time, cells }
+    }
+
+    /// Some records of one log with the same cells, as a fast device sends them.
+    pub fn run(&mut self, now: i64, count: u64) -> Vec<Reading> {
+        let log = *self.random.pick(&self.work.logs);
+        let station = *self.random.pick(&STATIONS);
+        let make = |at: u64| {
+            self.count += 1;
+            let cells = vec![
+                ("n", Held::U64(self.count)),
+                ("temp", Held::F64(self.random.below(1_000) as f64 / 8.0)),
+                ("count", Held::I64(at as i64 - 3)),
+                ("station", Held::Tag(station)),
+            ];
+            Reading { log, time: Some(now.saturating_add(at as i64 * 1_000_000)), cells }
+        };
+        (0..count).map(make).collect()
     }
 
     /// A record that no segment can hold.

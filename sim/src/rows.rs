@@ -6,6 +6,15 @@ use arrow_array::{Array, RecordBatch, StringArray};
 use pyralog_agent::records::Value;
 use pyralog_segment::{Column, ColumnType, Schema};
 
+/// A record as the oracle keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The checksum of its time and its cells.
+    pub sum: u64,
+    /// Its time, Unix nanoseconds.
+    pub time: i64,
+}
+
 /// The cells of a record by their columns' names. Of a name that comes twice, the later one holds.
 #[derive(Debug, Clone, Default)]
 pub struct Row {
@@ -13,14 +22,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// The checksum of a record. Sorts `cells`.
-    pub fn sum(&mut self, time: i64, cells: &mut [(&str, Value<'_>)]) -> u64 {
-        cells.sort_by_key(|(name, _)| *name);
+    /// The record with these cells, which are sorted by their columns' names.
+    pub fn keep<'a>(&mut self, time: i64, cells: impl Iterator<Item = (&'a str, Value<'a>)>) -> Kept {
         self.begin(time);
-        for (name, value) in cells {
-            self.cell(name, *value);
-        }
-        self.end()
+        cells.for_each(|(name, value)| self.cell(name, value));
+        Kept { sum: self.end(), time }
     }
 
     fn begin(&mut self, time: i64) {
@@ -52,23 +58,22 @@ impl Row {
     }
 }
 
-/// The checksums of all rows of a batch; an error if it is not of `schema`.
-pub fn sums(batch: &RecordBatch, schema: &Schema) -> Result<Vec<u64>, String> {
+/// All rows of a batch; an error if it is not of `schema`.
+pub fn keep(batch: &RecordBatch, schema: &Schema) -> Result<Vec<Kept>, String> {
     let table = Table::new(batch, schema)?;
     let mut row = Row::default();
-    (0..batch.num_rows()).map(|at| table.sum(at, &mut row)).collect()
+    (0..batch.num_rows()).map(|at| table.keep(at, &mut row)).collect()
 }
 
 /// A batch, ready to be read row by row.
-pub struct Table<'a> {
+struct Table<'a> {
     times: &'a [i64],
     /// Sorted by name.
     columns: Vec<(&'a Column, &'a dyn Array)>,
 }
 
 impl<'a> Table<'a> {
-    /// Looks at a batch.
-    pub fn new(batch: &'a RecordBatch, schema: &'a Schema) -> Result<Self, String> {
+    fn new(batch: &'a RecordBatch, schema: &'a Schema) -> Result<Self, String> {
         let times = batch.columns().first().and_then(|times| times.as_primitive_opt::<TimestampNanosecondType>());
         let times: &[i64] = times.ok_or("no times")?.values();
         if batch.num_columns() != schema.columns().len() + 1 {
@@ -80,26 +85,14 @@ impl<'a> Table<'a> {
         Ok(Self { times, columns })
     }
 
-    /// The cells of a row that are not null, sorted by column.
-    pub fn cells(&self, at: usize) -> Result<Vec<(&'a str, Value<'a>)>, String> {
-        let filled = self.columns.iter().filter(|(_, array)| array.is_valid(at));
-        filled.map(|(column, array)| Ok((column.name.as_str(), value(*array, column.ty, at)?))).collect()
-    }
-
-    /// The time of a row.
-    pub fn time(&self, at: usize) -> i64 {
-        self.times[at]
-    }
-
-    /// The checksum of a row.
-    pub fn sum(&self, at: usize, row: &mut Row) -> Result<u64, String> {
+    fn keep(&self, at: usize, row: &mut Row) -> Result<Kept, String> {
         row.begin(self.times[at]);
         for (column, array) in &self.columns {
             if array.is_valid(at) {
                 row.cell(&column.name, value(*array, column.ty, at)?);
             }
         }
-        Ok(row.end())
+        Ok(Kept { sum: row.end(), time: self.times[at] })
     }
 }
 

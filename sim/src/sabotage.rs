@@ -14,6 +14,8 @@ pub enum Sabotage {
     ShortReader,
     /// Reading back changes a value.
     LyingReader,
+    /// The link damages a third of all messages. This one must do no harm.
+    DamagingLink,
     /// The agent takes a record that it does not own up to.
     SecretRecord,
 }

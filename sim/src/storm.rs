@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::agent::Agent;
 use crate::clock::Jump;
 use crate::hubs;
+use crate::plan::Profile;
 use crate::random::Random;
 use crate::trace::Event;
 use crate::watch;
@@ -37,6 +38,7 @@ enum Great {
     Burst,
     Birth,
     Look,
+    Turn,
 }
 
 /// The living agents, and what is to come.
@@ -45,8 +47,9 @@ pub struct Storm {
     random: Random,
     agents: Vec<Agent>,
     stopping: Arc<AtomicUsize>,
-    /// When what happens next.
-    agenda: Vec<(Instant, Great)>,
+    lull: bool,
+    /// When what happens next, and whether it comes again.
+    agenda: Vec<(Instant, Great, bool)>,
 }
 
 impl Storm {
@@ -54,7 +57,7 @@ impl Storm {
     pub fn new(world: &World) -> Self {
         let random = world.chance.lock().fork();
         let (agents, stopping) = (vec![Agent::start(world)], Arc::default());
-        let mut storm = Self { world: Arc::clone(world), random, agents, stopping, agenda: Vec::new() };
+        let mut storm = Self { world: Arc::clone(world), random, agents, stopping, lull: false, agenda: Vec::new() };
         for great in [
             Great::AgentCrash,
             Great::Twin,
@@ -65,6 +68,7 @@ impl Storm {
             Great::ClockJump,
             Great::Burst,
             Great::Look,
+            Great::Turn,
         ] {
             storm.plan(great);
         }
@@ -74,18 +78,35 @@ impl Storm {
     /// Runs to the end of the storm, or to the first broken promise.
     pub async fn rage(&mut self) {
         let end = Instant::now() + self.world.plan.storm;
-        while let Some((at, place)) = self.soonest().filter(|(at, _)| *at < end) {
-            sleep_until(at).await;
-            if self.world.violation().is_some() {
-                return;
+        while Instant::now() < end && self.world.violation().is_none() {
+            let (at, place) = self.soonest().filter(|(at, _)| *at < end).unwrap_or((end, usize::MAX));
+            tokio::select! {
+                biased;
+                () = self.world.stirred.notified() => self.stir(),
+                () = sleep_until(at) => self.take(place),
             }
-            let (_, great) = self.agenda.swap_remove(place);
+        }
+    }
+
+    fn take(&mut self, place: usize) {
+        if place < self.agenda.len() {
+            let (_, great, again) = self.agenda.swap_remove(place);
             self.happen(great);
-            if great != Great::Birth {
+            if again {
                 self.plan(great);
             }
         }
-        sleep_until(end).await;
+    }
+
+    /// While an operation hangs, what could make its end come at a bad time happens soon.
+    fn stir(&mut self) {
+        let all = [Great::Burst, Great::Burst, Great::Twin, Great::AgentCrash, Great::AgentRestart, Great::HubCrash];
+        if self.world.plan.profile != Profile::Calm && self.random.chance(600) {
+            let great = *self.random.pick(&all);
+            let after = self.random.within(Duration::from_secs(6));
+            self.world.note(Event::World(format!("something hangs; {great:?} follows")));
+            self.agenda.push((Instant::now() + after, great, false));
+        }
     }
 
     /// Ends all trouble and waits until every record is accounted for. Gives the agents that are alive then.
@@ -127,7 +148,7 @@ impl Storm {
     }
 
     fn soonest(&self) -> Option<(Instant, usize)> {
-        self.agenda.iter().enumerate().map(|(place, (at, _))| (*at, place)).min()
+        self.agenda.iter().enumerate().map(|(place, (at, ..))| (*at, place)).min()
     }
 
     fn plan(&mut self, great: Great) {
@@ -141,12 +162,13 @@ impl Storm {
             Great::DiskWindow => events.disk_window,
             Great::ClockJump => events.clock_jump,
             Great::Burst => events.burst,
-            Great::Look => self.world.plan.storm / 3,
+            Great::Look => self.world.plan.storm / 2,
+            Great::Turn => events.turn,
             Great::Birth => Duration::ZERO,
         };
         if !mean.is_zero() {
             let after = self.random.about(mean);
-            self.agenda.push((Instant::now() + after, great));
+            self.agenda.push((Instant::now() + after, great, true));
         }
     }
 
@@ -189,14 +211,20 @@ impl Storm {
             Great::DiskWindow => self.disk_window(),
             Great::ClockJump => self.clock_jump(),
             Great::Burst => {
-                let records = self.random.between(20, 150);
+                let records = self.random.between(15, 90);
                 world.note(Event::World(format!("a burst of {records} records")));
                 self.agents.iter().for_each(|agent| agent.flood(records));
+            }
+            Great::Turn => {
+                self.lull = !self.lull;
+                let planned = world.plan.weather;
+                *world.weather.lock() = if self.lull { planned.lull() } else { planned };
             }
             Great::Look => {
                 watch::store(&world);
                 for agent in &self.agents {
                     world.check(agent.watcher.account(&world));
+                    world.check(agent.watcher.read(&world));
                 }
             }
         }
@@ -211,14 +239,14 @@ impl Storm {
 
     fn expect_birth(&mut self) {
         let after = if self.random.chance(500) { Duration::ZERO } else { self.random.within(Duration::from_secs(15)) };
-        self.agenda.push((Instant::now() + after, Great::Birth));
+        self.agenda.push((Instant::now() + after, Great::Birth, false));
     }
 
     fn partition(&mut self) {
         let all = self.random.chance(500);
         let hubs = self.world.plan.terms.len();
         let one = self.random.below(hubs as u64) as usize;
-        let longest = *self.random.pick(&[Duration::from_secs(5), Duration::from_secs(20), Duration::from_secs(90)]);
+        let longest = *self.random.pick(&[Duration::from_secs(3), Duration::from_secs(10), Duration::from_secs(60)]);
         let lasts = self.random.within(longest);
         self.world.count("partitions");
         self.window(if all { None } else { Some(one) }, lasts, |window| window.cut = true, |window| window.cut = false);
@@ -228,7 +256,7 @@ impl Storm {
         let state = *self.random.pick(&[DiskState::Full, DiskState::ReadOnly, DiskState::Away]);
         let all = state == DiskState::Full || self.random.chance(600);
         let one = self.random.below(self.world.plan.terms.len() as u64) as usize;
-        let lasts = self.random.within(Duration::from_secs(25));
+        let lasts = self.random.within(Duration::from_secs(15));
         self.world.count(match state {
             DiskState::Full => "full disks",
             DiskState::ReadOnly => "read-only disks",

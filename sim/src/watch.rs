@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use pyralog_agent::ring::Ring;
+use pyralog_agent::ring::{ReadError, ReadRange, Ring};
 use pyralog_hub::account;
 use pyralog_hub::store::SharedStore;
 use pyralog_hub::verify::{Scope, verify};
@@ -13,6 +13,7 @@ use pyralog_hub::verify::{Scope, verify};
 use crate::disk::Disk;
 use crate::hubs::AGENT_ID;
 use crate::ledger::Incarnation;
+use crate::rows;
 use crate::world::World;
 
 /// Bytes by which a budget may be over its cap: a segment's bookkeeping, a published schema, a packer's scratch.
@@ -82,6 +83,39 @@ impl Watcher {
     }
 }
 
+impl Watcher {
+    /// Reads all that the ring holds, as a client on the device would: whatever comes is what was accepted, in order.
+    pub fn read(&self, world: &World) -> Result<(), String> {
+        for log in self.ring.sync_logs() {
+            let Some(mut reader) = self.ring.read(&log.name, ReadRange::default()) else { continue };
+            let mut next = 0;
+            loop {
+                let chunk = match reader.next_chunk() {
+                    Ok(Some(chunk)) => chunk,
+                    // Under a tiny cap there may be no room to decode a segment.
+                    Ok(None) | Err(ReadError::Memory(_)) => break,
+                    Err(error) => return Err(error.to_string()),
+                };
+                let kept = rows::keep(&chunk.batch, &chunk.schema)?;
+                let ledger = world.ledger.lock();
+                for at in chunk.rows.clone() {
+                    let offset = chunk.base + at as u64;
+                    let accepted = ledger.accepted(&self.incarnation, &log.name, offset);
+                    if offset < next || accepted.is_some_and(|accepted| kept.get(at) != Some(&accepted)) {
+                        return Err(format!(
+                            "the device reads another record at {offset} of {} than it took",
+                            log.name
+                        ));
+                    }
+                    next = offset + 1;
+                }
+                world.add("records read on the device", chunk.rows.len() as u64);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Looks at the store as it is now: gap-free, whole, and nothing in it that was never accepted or that was acknowledged and
 /// is gone.
 pub fn store(world: &World) {
@@ -110,10 +144,10 @@ async fn look(world: &World, store: SharedStore) -> Result<(), String> {
         let ledger = world.ledger.lock();
         for epoch in account.epochs {
             let life = ledger.opener(epoch.epoch).and_then(|opener| ledger.life(&opener)).ok_or("an unknown epoch")?;
-            let known = life.logs.get(&log).ok_or_else(|| format!("an unknown log {log}"))?;
-            let (accepted, next) = (known.rows.len() as u64, epoch.next_offset);
-            if next > accepted || next < known.acknowledged {
-                let said = known.acknowledged;
+            // A log that was opened and took nothing is unknown to the ledger.
+            let known = life.logs.get(&log).map(|log| (log.rows.len() as u64, log.acknowledged));
+            let ((accepted, said), next) = (known.unwrap_or_default(), epoch.next_offset);
+            if next > accepted || next < said {
                 return Err(format!(
                     "{log}, epoch {}: the hub has {next}, acknowledged {said}, accepted were {accepted}",
                     epoch.epoch

@@ -43,6 +43,8 @@ pub struct Disk {
     pub slow: u64,
     /// Longest time of a slow one.
     pub longest: Duration,
+    /// It hangs, for up to a minute, while the world goes on.
+    pub freeze: u64,
     /// A write goes on when the hub that asked for it is gone.
     pub detached: u64,
     /// The hub crashes right before the operation, or right after it.
@@ -68,6 +70,8 @@ pub struct Events {
     pub clock_jump: Duration,
     /// Much comes in at once.
     pub burst: Duration,
+    /// The weather turns, from a squall to a lull or back.
+    pub turn: Duration,
 }
 
 /// All of it.
@@ -93,56 +97,73 @@ impl Weather {
             Profile::Storm => Self { network: ROUGH, disk: SHAKY, events: EVENTFUL },
             Profile::TinyMemory => Self {
                 network: Network { lose: 60, ..ROUGH },
-                disk: Disk { crash: 2, fail: 10, ..SHAKY },
-                events: Events { partition: seconds(40), burst: seconds(20), agent_crash: seconds(120), ..EVENTFUL },
+                disk: Disk { crash: 5, ..SHAKY },
+                events: Events { partition: seconds(25), burst: seconds(10), agent_crash: seconds(100), ..EVENTFUL },
             },
             Profile::DiskTrouble => Self {
                 network: Network { lose: 20, lose_reply: 20, ..ROUGH },
-                disk: Disk { fail: 60, unsaid: 50, late: 30, slow: 80, detached: 500, crash: 15, ..SHAKY },
+                disk: Disk { fail: 15, unsaid: 30, late: 18, slow: 40, detached: 500, crash: 14, ..SHAKY },
                 events: Events { disk_window: seconds(20), hub_crash: seconds(20), ..EVENTFUL },
             },
             Profile::Clock => Self {
                 network: Network { lose: 20, ..ROUGH },
-                disk: Disk { crash: 1, ..SHAKY },
+                disk: Disk { crash: 5, ..SHAKY },
                 events: Events { clock_jump: seconds(5), ..EVENTFUL },
             },
             Profile::Restarts => Self {
                 network: ROUGH,
                 disk: SHAKY,
-                events: Events { agent_crash: seconds(8), twin: seconds(30), ..EVENTFUL },
+                events: Events { agent_crash: seconds(6), twin: seconds(20), ..EVENTFUL },
             },
         };
         // Some histories lack some faults: what one fault hides, another may need.
         for chance in [&mut weather.network.lose, &mut weather.network.corrupt, &mut weather.disk.fail] {
             *chance = if random.chance(300) { 0 } else { *chance };
         }
-        weather.network.cancel = *random.pick(&[0, 500, 1_000]);
+        weather.network.cancel = *random.pick(&[0, 100, 800]);
         weather
     }
 }
 
+impl Weather {
+    /// The same world between two squalls: what goes wrong does so much less often.
+    pub fn lull(mut self) -> Self {
+        let Network { lose, lose_reply, duplicate, reset, foreign, corrupt, slow, .. } = &mut self.network;
+        for chance in [lose, lose_reply, duplicate, reset, foreign, corrupt, slow] {
+            *chance /= 6;
+        }
+        let Disk { fail, unsaid, late, slow, freeze, crash, .. } = &mut self.disk;
+        for chance in [fail, unsaid, late, slow, freeze, crash] {
+            *chance /= 6;
+        }
+        self
+    }
+}
+
 const ROUGH: Network = Network {
-    lose: 100,
-    lose_reply: 100,
-    duplicate: 120,
-    reset: 40,
+    lose: 80,
+    lose_reply: 150,
+    duplicate: 300,
+    reset: 80,
     foreign: 15,
-    corrupt: 20,
+    corrupt: 40,
     cancel: 500,
     slow: 150,
-    longest: seconds(12),
+    longest: seconds(6),
     longest_ghost: seconds(90),
 };
 
-const SHAKY: Disk = Disk { fail: 15, unsaid: 12, late: 6, slow: 20, longest: seconds(15), detached: 300, crash: 6 };
+const SHAKY: Disk =
+    Disk { fail: 8, unsaid: 14, late: 6, slow: 20, longest: seconds(6), freeze: 10, detached: 300, crash: 10 };
 
 const EVENTFUL: Events = Events {
-    agent_crash: seconds(60),
-    twin: seconds(150),
-    agent_restart: seconds(90),
-    hub_crash: seconds(30),
-    partition: seconds(60),
-    disk_window: seconds(90),
-    clock_jump: seconds(60),
-    burst: seconds(60),
+    agent_crash: seconds(35),
+    twin: seconds(80),
+    agent_restart: seconds(60),
+    hub_crash: seconds(20),
+    partition: seconds(40),
+    disk_window: seconds(60),
+    clock_jump: seconds(30),
+    burst: seconds(30),
+    turn: seconds(5),
 };

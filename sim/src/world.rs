@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -54,6 +55,8 @@ pub struct Shared {
     pub disk_chance: Mutex<Random>,
     /// Chance, for everything else.
     pub chance: Mutex<Random>,
+    /// Something hangs: a good time for other things to happen.
+    pub stirred: Notify,
     trace: Mutex<Trace>,
     tally: Mutex<Tally>,
     violation: Mutex<Option<String>>,
@@ -99,6 +102,7 @@ impl Shared {
             network_chance: random("network"),
             disk_chance: random("disk"),
             chance: random("events"),
+            stirred: Notify::new(),
             trace: Mutex::new(trace),
             tally: Mutex::default(),
             violation: Mutex::default(),
@@ -141,6 +145,12 @@ impl Shared {
         let mut tally = self.tally.lock();
         let greatest = tally.entry(what).or_default();
         *greatest = value.max(*greatest);
+    }
+
+    /// Says that something hangs.
+    pub fn stir(&self) {
+        self.count("frozen operations");
+        self.stirred.notify_one();
     }
 
     /// A promise was broken. The first one is kept.

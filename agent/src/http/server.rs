@@ -10,19 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::Api;
 use super::router::router;
 use super::timed_io::TimedIo;
 use crate::ring::Reservation;
+use crate::tls::door::{self, Door};
 
 /// Read buffer of a connection; it also bounds the head of a request. The least that hyper takes is 8 KiB.
 const BUFFER_BYTES: usize = 16 << 10;
 /// What a connection may hold: read and write buffer and its state.
 const CONNECTION_BYTES: u64 = 3 * BUFFER_BYTES as u64;
-/// What TLS holds on top: its record buffers in both directions and the handshake.
-const TLS_BYTES: u64 = 48 << 10;
 const MAX_HEADERS: usize = 64;
 /// Pause after a failed accept (out of file descriptors), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -31,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct ServerConfig {
     /// TLS, or plain TCP.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Door>,
     /// Connections at a time; further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// Longest wait for the head of a request, and for a next one on an idle connection.
@@ -67,7 +65,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let bytes = CONNECTION_BYTES + if config.tls.is_some() { TLS_BYTES } else { 0 };
+        let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
         let Ok(held) = api.ring.reserve(bytes) else {
             api.counters.turn_away();
             continue;
@@ -114,9 +112,9 @@ async fn connection(stream: TcpStream, open: &Open, config: &ServerConfig, watch
     // Answers are small; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &config.tls else { return speak(stream, config, watcher, service).await };
-    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+    let handshake = Box::pin(tls.shake(stream));
     match tokio::time::timeout(config.header_timeout, handshake).await {
-        Ok(Ok(stream)) => speak(stream, config, watcher, service).await,
+        Ok(Ok(stream)) => Box::pin(speak(stream, config, watcher, service)).await,
         Ok(Err(error)) => {
             open.api.counters.turn_away();
             tracing::debug!("http: no TLS with a client: {error}");

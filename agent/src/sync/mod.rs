@@ -19,6 +19,8 @@ use pyralog_sync_protocol::AgentId;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::client::ClientTls;
+
 /// How an agent reaches its hub and how often.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
@@ -34,6 +36,8 @@ pub struct SyncConfig {
     pub threshold: u64,
     /// A file that holds the bearer token for the hub.
     pub token_file: Option<PathBuf>,
+    /// Whom an `https://` hub must be vouched for by, and who we are there.
+    pub tls: ClientTls,
     /// How long one exchange may take.
     pub timeout: Duration,
 }
@@ -48,6 +52,7 @@ impl SyncConfig {
             max_batch: 1 << 20,
             threshold: 4 << 20,
             token_file: None,
+            tls: ClientTls::default(),
             timeout: Duration::from_secs(30),
         }
     }

@@ -7,4 +7,6 @@ mod chaos;
 mod clients;
 mod hub_trouble;
 mod lifecycle;
+mod pki;
 mod quickstart;
+mod tls;

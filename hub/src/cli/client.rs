@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::table::{Align, Table, grouped, moment};
-use super::{AccountArgs, CliError, ClientArgs, ReadArgs};
+use super::{AccountArgs, CliError, ClientArgs, ReadArgs, trust};
 
 /// Longest answer that is no stream of records.
 const MAX_ANSWER: usize = 256 << 20;
@@ -212,11 +212,10 @@ impl Client {
             }
             None => std::env::var("PYRALOG_TOKEN").ok(),
         };
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(60))
-            .build()
-            .map_err(CliError::failed)?;
+        let builder =
+            reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
+        let builder = trust::with(&args.tls, builder).map_err(CliError::configuration)?;
+        let http = builder.build().map_err(|error| CliError::failed(trust::explained(&chain(&error))))?;
         Ok(Self { http, url: args.url.trim_end_matches('/').to_owned(), token })
     }
 
@@ -227,7 +226,8 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let response = request.send().await.map_err(|error| {
-            CliError::failed(format!("no answer from {}: {}; does a hub run there?", self.url, chain(&error)))
+            let why = trust::explained(&chain(&error));
+            CliError::failed(format!("no answer from {}: {why}; does a hub run there?", self.url))
         })?;
         if response.status().is_success() {
             return Ok(response);
@@ -267,7 +267,7 @@ fn print_json(value: &Value) -> Result<ExitCode, CliError> {
 }
 
 /// An error with its causes, which `reqwest` keeps to itself otherwise.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -13,6 +13,9 @@ use crate::hubs;
 use crate::trace::Event;
 use crate::world::{DiskState, World, spawn};
 
+/// How long an operation hangs at most.
+const FREEZE: Duration = Duration::from_secs(50);
+
 /// An operation that is asked for.
 pub(super) struct Ask {
     pub(super) what: &'static str,
@@ -68,6 +71,9 @@ impl Disk {
         let world = &self.world;
         let fate = fate(world, hub, ask.writes);
         world.count("disk operations");
+        if world.weather.lock().events.turn > Duration::ZERO {
+            world.count("disk operations in the storm");
+        }
         world.note(Event::Disk(hub, ask.what, ask.name, fate.end.name()));
         if !matches!(fate.end, End::Late(_)) && !fate.detached {
             pass(fate.takes).await;
@@ -151,7 +157,15 @@ fn fate(world: &World, hub: usize, writes: bool) -> Fate {
     let weather = world.weather.lock().disk;
     let mut chance = world.disk_chance.lock();
     let slow = chance.chance(weather.slow);
-    let takes = if slow { chance.within(weather.longest) } else { Duration::from_millis(chance.below(4) / 2) };
+    let frozen = chance.chance(weather.freeze);
+    let takes = if frozen {
+        world.stir();
+        Duration::from_secs(2) + chance.within(FREEZE)
+    } else if slow {
+        chance.within(weather.longest)
+    } else {
+        Duration::from_millis(chance.below(4) / 2)
+    };
     let away = state == DiskState::Away || (writes && state != DiskState::Usual);
     let draw = chance.below(1_000);
     let detached = writes && chance.chance(weather.detached);

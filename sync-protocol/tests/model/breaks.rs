@@ -32,7 +32,9 @@ pub fn read(broken: Break, stored: &Stored, job: &Job, step: &Step) -> Option<An
     match (broken, step) {
         (Break::EpochNotCompared, Step::ReadEpoch) => own_epoch(job),
         (Break::BatchEpochNotCompared, Step::ReadEpoch) if !is_hello => own_epoch(job),
-        (Break::RegisterNotClosed, Step::ReadRegister { .. }) if is_hello => {
+        (Break::RegisterNotClosed, Step::ReadRegister { epoch })
+            if is_hello && stored.store.epochs.keys().any(|newer| newer > epoch) =>
+        {
             let Answer::Register(mut records) = stored.store.read(step)? else { return None };
             records.push(RegisterRecord::Closed.encode());
             Some(Answer::Register(records))

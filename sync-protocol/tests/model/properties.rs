@@ -20,6 +20,8 @@ pub const NEVER_MORE: &str = "I5: nothing is committed or receipted that was not
 pub const HEARD: &str = "I5: what an answered hello of a crashed agent told of is accounted for";
 pub const AUTHENTIC: &str = "I6: at each offset stands what the epoch's incarnation accepted there";
 pub const AT_REST: &str = "I6: when faults end, everything is committed or receipted";
+/// Not an invariant: that the world is one in which the above could be violated.
+pub const REACHED: &str = "the world reaches what it is there for";
 
 impl stateright::Model for Model {
     type State = World;
@@ -53,6 +55,7 @@ impl stateright::Model for Model {
             Property::always(HEARD, heard),
             Property::always(AUTHENTIC, |_, world| !has(world, &[Fault::Foreign, Fault::Chain])),
             Property::always(AT_REST, calm::comes_to_rest),
+            Property::sometimes(REACHED, |model, world| (model.bounds.reaches)(world)),
         ]
     }
 }

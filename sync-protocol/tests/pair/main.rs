@@ -139,6 +139,45 @@ fn what_a_crashed_agent_had_told_of_is_receipted_as_lost() {
     assert_eq!((tip.cursor.next, tip.cursor.receipted), (12, [0, 0, 12, 0]));
 }
 
+/// Lets a receiver take up to so many steps; its reply, if it has come to one.
+fn steps(store: &mut Store, receiver: &mut HelloReceiver, count: usize) -> Option<Reply> {
+    for _ in 0..count {
+        match receiver.poll().clone() {
+            Step::Reply(reply) => return Some(reply),
+            step => receiver.handle(store.take(&step)),
+        }
+    }
+    None
+}
+
+#[test]
+fn a_hello_that_is_answered_while_its_epoch_ends_is_still_accounted_for() {
+    let log = LogName::new("climate").unwrap();
+    let (old, new) = (Incarnation([1; 16]), Incarnation([2; 16]));
+    let logs = vec![LogHead { log: log.clone(), tail: 0, head: 3 }];
+    let told = Hello { incarnation: old, epoch: Some(Epoch(1)), after: Epoch(1), logs }.encode();
+    let opening = Hello { incarnation: new, epoch: None, after: Epoch(1), logs: vec![] }.encode();
+    let (mut acked, mut fenced) = (0, 0);
+    for (before, between) in (0..20).flat_map(|before| (0..20).map(move |between| (before, between))) {
+        let mut store = Store::default();
+        hello(&mut store, old, vec![]);
+        let mut late = HelloReceiver::new(&told, Terms::default(), 0);
+        let mut next = HelloReceiver::new(&opening, Terms::default(), 0);
+        steps(&mut store, &mut late, before);
+        steps(&mut store, &mut next, between);
+        let reply = steps(&mut store, &mut late, 100).expect("an answer");
+        steps(&mut store, &mut next, 100).expect("an answer");
+        match reply {
+            Reply::Hello(_) => {
+                acked += 1;
+                assert_eq!(store.tip(Epoch(1), &log).cursor.next, 3, "after {before} and {between} steps");
+            }
+            _ => fenced += 1,
+        }
+    }
+    assert!(acked > 20 && fenced > 20, "{acked} {fenced}");
+}
+
 #[test]
 fn a_hello_that_finds_an_older_epoch_unfinished_finishes_it() {
     let mut store = Store::default();
