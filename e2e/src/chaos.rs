@@ -56,6 +56,8 @@ pub struct Outcome {
     pub replies: BTreeMap<String, u64>,
     /// The most resident memory of any agent, and of any hub, in bytes.
     pub peaks: (u64, u64),
+    /// Lives of agents, of all of them, that took more memory than they may.
+    pub over_cap: (usize, usize),
     /// Faults that could not be had on this machine.
     pub left_out: Vec<Fault>,
 }
@@ -89,6 +91,10 @@ pub async fn run(folder: &Path, plan: &Plan, mut progress: impl FnMut(Step)) -> 
     outcome.restarts = world.restarts;
     outcome.replies = world.replies();
     outcome.peaks = (world.agents.iter().map(|slot| slot.peak).max().unwrap_or_default(), world.hub_peak);
+    outcome.over_cap = world
+        .agents
+        .iter()
+        .fold((0, 0), |(over, all), slot| (over + slot.over_cap.len(), all + slot.lives.incarnations.len()));
     for notes in world.agents.iter().flat_map(|slot| slot.notes.values()) {
         for (why, count) in notes.refusals() {
             *outcome.refusals.entry(why).or_default() += count;

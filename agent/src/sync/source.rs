@@ -67,8 +67,14 @@ impl Source for RingSource<'_> {
     fn acknowledged(&self, log: &LogName, cursor: Cursor) {
         // Answers come in order, one exchange at a time: what the hub said last is what holds, even if it is less than before
         // (another store, or one restored from a backup).
-        if let Err(error) = self.ring.reset_cursor(log.as_str(), cursor.next, cursor.receipted) {
-            tracing::error!(%log, %error, "the hub's word on this log is ignored");
+        match self.ring.reset_cursor(log.as_str(), cursor.next, cursor.receipted) {
+            Ok(0) => {}
+            Ok(behind) => tracing::error!(
+                %log, from = cursor.next, records = behind,
+                "the hub's store has lost what the hub had committed (damaged, emptied, or restored from a backup): what the \
+                 ring still has of it is sent again, and a receipt names the rest"
+            ),
+            Err(error) => tracing::error!(%log, %error, "the hub's word on this log is ignored"),
         }
     }
 

@@ -82,7 +82,12 @@ async fn chaos(args: &Args) -> Result<()> {
     match ended {
         Ok(outcome) => {
             print(&outcome, args, begun.elapsed().as_secs_f64());
-            Ok(())
+            match outcome.over_cap {
+                (0, _) => Ok(()),
+                (over, all) => {
+                    Err(format!("BROKEN: {over} of {all} lives of agents took more than cap + 16 MiB").into())
+                }
+            }
         }
         Err(error) => Err(failure(&error, args, last, &folder.keep()).into()),
     }

@@ -67,38 +67,7 @@ pub async fn inject(world: &mut World, fault: Fault, random: &mut Random) -> Res
     let agent = random.below(world.agents.len() as u64) as usize;
     let short = Duration::from_millis(100 + random.below(500));
     match fault {
-        Fault::KillAgent => {
-            world.kill_agent(agent).await?;
-            tokio::time::sleep(short / 4).await;
-            world.start_agent(agent).await
-        }
-        Fault::KillHub => {
-            let both = random.below(3) == 0;
-            let first = random.below(2) as usize;
-            let killed: Vec<_> = (0..world.hubs.len()).filter(|hub| both || *hub == first).collect();
-            for hub in &killed {
-                world.kill_hub(*hub).await;
-            }
-            tokio::time::sleep(short).await;
-            world.start_hubs().await
-        }
-        Fault::KillAll => {
-            for hub in 0..world.hubs.len() {
-                world.kill_hub(hub).await;
-            }
-            for agent in 0..world.agents.len() {
-                world.kill_agent(agent).await?;
-            }
-            // Which side is back first makes a difference.
-            if random.below(2) == 0 {
-                world.start_hubs().await?;
-            }
-            for agent in 0..world.agents.len() {
-                world.start_agent(agent).await?;
-            }
-            tokio::time::sleep(short / 2).await;
-            world.start_hubs().await
-        }
+        Fault::KillAgent | Fault::KillHub | Fault::KillAll => kill(world, fault, agent, short, random).await,
         Fault::StopAgent => {
             world.stop_agent(agent, true)?;
             tokio::time::sleep(TOO_LONG).await;
@@ -137,6 +106,49 @@ pub async fn inject(world: &mut World, fault: Fault, random: &mut Random) -> Res
             world.write_tokens(Some(agent))?;
             tokio::time::sleep(TOKENS_READ + short).await;
             world.write_tokens(None)
+        }
+    }
+}
+
+/// Ends processes, and starts them again.
+async fn kill(world: &mut World, fault: Fault, agent: usize, short: Duration, random: &mut Random) -> Result<()> {
+    match fault {
+        Fault::KillAgent => {
+            if random.below(2) == 0 {
+                // What is sent meanwhile is on its way when the end comes.
+                world.stop_agent(agent, true)?;
+                tokio::time::sleep(short / 4).await;
+            }
+            world.kill_agent(agent).await?;
+            tokio::time::sleep(short / 4).await;
+            world.start_agent(agent).await
+        }
+        Fault::KillHub => {
+            let both = random.below(3) == 0;
+            let first = random.below(2) as usize;
+            let killed: Vec<_> = (0..world.hubs.len()).filter(|hub| both || *hub == first).collect();
+            for hub in &killed {
+                world.kill_hub(*hub).await;
+            }
+            tokio::time::sleep(short).await;
+            world.start_hubs().await
+        }
+        _ => {
+            for hub in 0..world.hubs.len() {
+                world.kill_hub(hub).await;
+            }
+            for agent in 0..world.agents.len() {
+                world.kill_agent(agent).await?;
+            }
+            // Which side is back first makes a difference.
+            if random.below(2) == 0 {
+                world.start_hubs().await?;
+            }
+            for agent in 0..world.agents.len() {
+                world.start_agent(agent).await?;
+            }
+            tokio::time::sleep(short / 2).await;
+            world.start_hubs().await
         }
     }
 }

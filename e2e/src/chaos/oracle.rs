@@ -249,3 +249,93 @@ impl Check<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Receipt;
+    use crate::dataset::Dataset;
+
+    const ACKED: u64 = 20;
+
+    /// Twenty acknowledged records of life 1, and two of unknown fate.
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.send(1, 22, false);
+        ledger.acknowledge(0..ACKED);
+        ledger
+    }
+
+    /// What a hub would return of these records, at these offsets.
+    fn table(records: &[(u64, u64)]) -> Table {
+        let mut table = Table::default();
+        let sent: Vec<Dataset> = records.iter().map(|(_, seq)| record::records(*seq..*seq + 1, false)).collect();
+        table.offsets = records.iter().map(|(offset, _)| *offset).collect();
+        table.times = sent.iter().map(|data| data.rows[0].time).collect();
+        for (column, (name, _)) in record::records(0..1, false).columns.iter().enumerate() {
+            table.columns.insert(name.clone(), sent.iter().map(|data| data.rows[0].cells[column].clone()).collect());
+        }
+        table
+    }
+
+    fn account(next_offset: u64, receipted: Option<std::ops::Range<u64>>) -> EpochAccount {
+        let receipts: Vec<_> =
+            receipted.into_iter().map(|range| Receipt { range, reason: "evicted".into(), times: None }).collect();
+        let lost: u64 = receipts.iter().map(|receipt| receipt.range.end - receipt.range.start).sum();
+        let (epoch, incarnation, closed, head_seen) = (1, String::new(), false, next_offset);
+        EpochAccount { epoch, incarnation, closed, next_offset, head_seen, committed: next_offset - lost, receipts }
+    }
+
+    /// Checks what a hub says against the twenty.
+    fn verdict(account: &EpochAccount, table: &Table, ended: bool) -> Result<Progress, String> {
+        let ledger = ledger();
+        let check = Check { account, ledger: &ledger, life: 1, drained: true, ended };
+        let mut progress = Progress::default();
+        check.records(&mut progress, table).map_err(|error| error.to_string())?;
+        check.end(&mut progress).map_err(|error| error.to_string())?;
+        Ok(progress)
+    }
+
+    fn in_order(range: std::ops::Range<u64>) -> Vec<(u64, u64)> {
+        range.map(|seq| (seq, seq)).collect()
+    }
+
+    #[test]
+    fn whatever_the_fate_of_the_unknown_an_honest_hub_passes() {
+        let all = verdict(&account(20, None), &table(&in_order(0..20)), false).unwrap();
+        assert_eq!((all.stored, all.unknown_stored), (20, 0));
+        let more = verdict(&account(22, None), &table(&in_order(0..22)), false).unwrap();
+        assert_eq!((more.stored, more.unknown_stored), (22, 2));
+        let mut evicted = in_order(0..20);
+        evicted.drain(3..9);
+        assert!(verdict(&account(20, Some(3..9)), &table(&evicted), false).is_ok());
+        let killed = verdict(&account(12, Some(10..12)), &table(&in_order(0..10)), true).unwrap();
+        assert_eq!(killed.lost_with_life, 8);
+    }
+
+    #[test]
+    fn every_way_to_break_the_promise_is_found() {
+        let mut hole = in_order(0..20);
+        hole.remove(7);
+        let shifted: Vec<_> = (0..19).map(|at| (at, if at < 7 { at } else { at + 1 })).collect();
+        let twice: Vec<_> = (0..21).map(|at| (at, if at < 7 { at } else { at - 1 })).collect();
+        let mut swapped = in_order(0..20);
+        (swapped[4].1, swapped[5].1) = (5, 4);
+        let cases = [
+            ("of them receipted", account(20, None), hole),
+            ("LOST: 1", account(19, None), shifted),
+            ("twice", account(21, None), twice),
+            ("LOST: 1", account(20, None), swapped),
+            ("LOST: 8", account(12, Some(10..12)), in_order(0..10)),
+            ("was not sent", account(24, None), in_order(0..24)),
+            ("records were sent", account(40, Some(20..40)), in_order(0..20)),
+        ];
+        for (words, account, records) in cases {
+            let error = verdict(&account, &table(&records), false).unwrap_err();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        let mut wrong = table(&in_order(0..20));
+        wrong.columns.get_mut("v").unwrap()[3] = Some(Cell::F64(0.5));
+        assert!(verdict(&account(20, None), &wrong, false).unwrap_err().contains("column v"));
+    }
+}

@@ -1,6 +1,6 @@
 //! One agent's place: the process that is there at present, its link, its writers, and what is known of its lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub struct Slot {
     pub lives: Lives,
     /// The most resident memory of any life.
     pub peak: u64,
+    /// Lives that took more than they may.
+    pub over_cap: BTreeSet<u64>,
     options: Options,
     cap: u64,
     agent: Option<Agent>,
@@ -61,7 +63,20 @@ impl Slot {
             writers.spawn(Writer { kind, target, flood, gate, notes: own }.run());
         }
         let (lives, id) = (Lives::default(), id.to_owned());
-        Self { id, link, flood, notes, lives, peak: 0, options, cap, agent: None, target, writers }
+        Self {
+            id,
+            link,
+            flood,
+            notes,
+            lives,
+            peak: 0,
+            over_cap: BTreeSet::new(),
+            options,
+            cap,
+            agent: None,
+            target,
+            writers,
+        }
     }
 
     /// Starts a new life.
@@ -82,7 +97,7 @@ impl Slot {
     /// Ends its life, as `kill -9` does.
     ///
     /// # Errors
-    /// When it was dead already, or had taken too much memory.
+    /// When it was dead already.
     pub async fn kill(&mut self) -> Result<()> {
         self.weigh()?;
         if let Ok(status) = tokio::time::timeout(LAST_WORDS, self.accounts()).await {
@@ -168,13 +183,12 @@ impl Slot {
         }
     }
 
-    /// Looks at its memory, the most that it ever had.
+    /// Looks at its memory, the most that it ever had. Too much of it breaks a promise, but not the account: the run goes on.
     fn weigh(&mut self) -> Result<()> {
         let peak = self.agent()?.process.peak_memory()?;
         self.peak = self.peak.max(peak);
-        let limit = resident_limit(self.cap);
-        if peak > limit {
-            return Err(format!("{}: {peak} bytes were resident, and {limit} are allowed", self.id).into());
+        if peak > resident_limit(self.cap) {
+            self.over_cap.insert(self.lives.incarnations.len() as u64);
         }
         Ok(())
     }

@@ -33,7 +33,9 @@ impl Space {
             [(&["--mount"], &["--mount"]), (&["--user", "--map-root-user", "--mount"], USER)];
         for (unshare, enter) in ways {
             let mut command = Command::new("unshare");
-            let script = r#"mount -t tmpfs -o size="$2" tmpfs "$1" && echo mounted && exec sleep 86400"#;
+            // It ends with whoever started it, however that one ends.
+            let script = r#"mount -t tmpfs -o size="$2" tmpfs "$1" && echo mounted || exit 1
+                            while kill -0 "$PPID" 2>/dev/null; do sleep 1; done"#;
             command.args(unshare).args(["--", "sh", "-c", script, "sh"]).arg(disk).arg(SIZE);
             let Ok(mut keeper) = Process::start("the disk's keeper", command) else { continue };
             let mounted = keeper.find("the disk", |said| said.contains("mounted").then_some(()));
