@@ -4,7 +4,7 @@ use super::client::HubClient;
 use super::report::{SyncReport, SyncShared, SyncState};
 use super::source::RingSource;
 use super::{ClientError, SyncConfig};
-use crate::ring::{Clock, Reservation, Ring};
+use crate::ring::{Clock, Reservation, Ring, Use};
 use pyralog_sync_protocol::{Action, Failure, Incarnation, Sender, SenderConfig, SenderState};
 use std::future::Future;
 use std::pin::Pin;
@@ -141,7 +141,7 @@ impl Driver {
             let now = self.began.elapsed();
             // The room for a batch is taken before the sender builds it, and only then: it may cost records in the ring.
             if self.held.is_none() && self.sender.may_build(now) {
-                match self.ring.reserve(self.max_batch) {
+                match self.ring.reserve_for(Use::Batch, self.max_batch) {
                     Ok(held) => self.held = Some(held),
                     Err(_) => return Next::Wait(NO_ROOM_WAIT),
                 }

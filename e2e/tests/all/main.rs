@@ -6,4 +6,5 @@ mod bad_mqtt;
 mod clients;
 mod hub_trouble;
 mod lifecycle;
+mod memory;
 mod quickstart;
