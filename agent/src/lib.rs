@@ -4,8 +4,11 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+mod crowd;
+mod descriptors;
 pub mod http;
 pub mod ingest;
+mod log_gate;
 pub mod metrics;
 pub mod records;
 pub mod ring;

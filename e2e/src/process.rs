@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::{Result, wait};
 
 /// Lines kept of what a process printed.
-const MAX_LINES: usize = 2_000;
+const MAX_LINES: usize = 20_000;
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
 

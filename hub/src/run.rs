@@ -63,11 +63,11 @@ pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result
     let stop = Arc::new(Notify::new());
     let name = store.address();
     let app = App::new(config, store, auth);
-    let (connections, grace) = (config.limits.max_connections, config.shutdown_grace);
+    let (limits, grace) = (config.limits.clone(), config.shutdown_grace);
     let stopping = Arc::clone(&stop);
     let (serving, doors) = (app.clone(), tls.clone());
     let task = tokio::spawn(async move {
-        server::serve(listener, serving, doors, connections, grace, async move { stopping.notified().await }).await
+        server::serve(listener, serving, doors, &limits, grace, async move { stopping.notified().await }).await
     });
     Ok(Running { address, app, tls, store: name, stop, task })
 }

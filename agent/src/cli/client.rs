@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::AgentArgs;
+use crate::config::without_password;
 use crate::tls::client::{ClientTls, Named, explained, innermost};
 
 const DEFAULT_URL: &str = "http://127.0.0.1:7380";
@@ -15,6 +16,8 @@ const NAMED: Named = Named { url: "--url", ca: "--ca-file", cert: "a certificate
 pub(super) struct Client {
     http: reqwest::Client,
     url: String,
+    /// The same, fit for a screen.
+    shown: String,
     token: Option<String>,
 }
 
@@ -35,7 +38,8 @@ impl Client {
         let tls = ClientTls { ca: args.ca_file, identity: None };
         let builder = tls.apply(reqwest::Client::builder()).map_err(|error| format!("--ca-file: {error}"))?;
         let http = builder.build().map_err(|error| format!("cannot start the client: {}", innermost(&error)))?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.filter(|t| !t.is_empty()) })
+        let shown = without_password(&url);
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), shown, token: token.filter(|t| !t.is_empty()) })
     }
 
     /// Sends a GET for `path` and gives a successful answer.
@@ -51,7 +55,7 @@ impl Client {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(|error| {
-            format!("cannot reach {}: {}; does the agent run there? (--url)", self.url, explained(&error, NAMED))
+            format!("cannot reach {}: {}; does the agent run there? (--url)", self.shown, explained(&error, NAMED))
         })?;
         let status = response.status();
         if status.is_success() {
@@ -61,7 +65,7 @@ impl Client {
         let said = serde_json::from_str::<serde_json::Value>(&body).ok();
         let said = said.as_ref().and_then(|body| body.get("error")?.as_str()).unwrap_or(&body);
         let remedy = if status == reqwest::StatusCode::UNAUTHORIZED { " (--token-file)" } else { "" };
-        Err(format!("{} answered {status}: {said}{remedy}", self.url))
+        Err(format!("{} answered {status}: {said}{remedy}", self.shown))
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::{EXIT_USAGE, ServeArgs, fail};
 use crate::app::{App, Endpoints};
-use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load};
+use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load, without_password};
 
 /// Threads that run network and timers. Ingest is memory work of microseconds, so two keep up with any board.
 const MAX_WORKERS: usize = 2;
@@ -100,7 +100,7 @@ fn greet(config: &Config, endpoints: Endpoints) {
     }
     text += &format!("  memory    {memory} in RAM, nothing on disk\n");
     text += &match &config.sync.upstream {
-        Some(upstream) => format!("  upstream  {upstream}\n"),
+        Some(upstream) => format!("  upstream  {}\n", without_password(upstream)),
         None => "  upstream  none: add --upstream http://HUB:7390 to ship records\n".to_owned(),
     };
     let token = if config.http.tokens.is_empty() { "" } else { "-H 'Authorization: Bearer TOKEN' " };

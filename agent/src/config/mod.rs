@@ -14,7 +14,7 @@ mod validate;
 use std::path::PathBuf;
 
 pub use problem::{ConfigError, Problem};
-pub use secret::Secret;
+pub use secret::{Secret, without_password};
 pub use types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
@@ -22,7 +22,7 @@ use reader::Reader;
 use tree::{Origin, Raw, Table};
 
 /// Where a configuration comes from, weakest first: defaults, `file`, `env`, `sets`.
-#[derive(Debug, Default, Clone)]
+#[derive(Default, Clone)]
 pub struct Sources {
     /// The TOML file, if any.
     pub file: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct Sources {
 }
 
 /// A value given on the command line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FlagValue {
     /// What messages call it, such as `--max-memory`.
     pub flag: String,
@@ -41,6 +41,19 @@ pub struct FlagValue {
     pub key: String,
     /// The value as text.
     pub value: String,
+}
+
+/// Shows what is given and not what it is: any of it may be a secret.
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").field("file", &self.file).field("flags", &self.flags).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for FlagValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlagValue").field("flag", &self.flag).field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// A configuration that can be run, with what `check` shows about it.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::nearest;
 use super::problem::Problem;
-use super::secret::Secret;
+use super::secret::{Secret, without_password};
 use super::tree::{Node, Origin, Raw, Table, parse_value};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 
@@ -94,11 +94,16 @@ impl Section<'_> {
 
     /// A URL that must be there and may hold a password.
     pub(super) fn url(&mut self, key: &str) -> String {
-        let url = self.get(key, "a URL", "", text, |url| quote(&without_password(url)));
+        let url = self.optional_url(key);
         if url.is_none() {
             self.complain(key, "this key is required here");
         }
         url.unwrap_or_default()
+    }
+
+    /// A URL that may be absent and may hold a password.
+    pub(super) fn optional_url(&mut self, key: &str) -> Option<String> {
+        self.get(key, "a URL", "", text, |url| quote(&without_password(url)))
     }
 
     pub(super) fn text(&mut self, key: &str, default: &str) -> String {
@@ -343,14 +348,6 @@ fn within<T: PartialOrd + Display>(number: T, range: &RangeInclusive<T>) -> Resu
         return Ok(number);
     }
     Err(format!("{number} is out of range; it must be from {} to {}", range.start(), range.end()))
-}
-
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?.0, host))) {
-        Some((user, host)) => format!("{scheme}://{user}:***@{host}"),
-        None => url.to_owned(),
-    }
 }
 
 fn quote(text: &str) -> String {

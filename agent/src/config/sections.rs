@@ -146,7 +146,7 @@ fn host(s: &mut Section<'_>) -> Host {
 
 fn sync(s: &mut Section<'_>, memory: u64) -> Sync {
     Sync {
-        upstream: s.optional("upstream"),
+        upstream: s.optional_url("upstream"),
         interval: s.duration("interval", Duration::from_secs(60)),
         size_threshold: s.size("size_threshold", (256 * KIB).min(memory / 16)),
         max_batch: s.size("max_batch", MIB.min(memory / 8)),

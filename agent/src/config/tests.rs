@@ -177,6 +177,31 @@ fn tls_needs_both_files_and_a_token_in_the_clear_is_warned_about() {
     let text =
         format!("[sync]\nupstream = \"http://hub.example.com\"\ntoken_file = {:?}\n", cert.path().to_str().unwrap());
     assert!(load_text(&text).unwrap().warnings[0].contains("use https"));
+    let url = "[sync]\nupstream = \"http://agent:s3cret@hub.example.com\"\n";
+    let warned = load_text(url).unwrap().warnings[0].clone();
+    assert!(warned.contains("use https") && !warned.contains("s3cret"), "{warned}");
+    assert!(load_text(&text.replace("hub.example.com", "127.0.0.1")).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_met_at_the_start() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let (cert, key, empty) = (format!("{data}/cert.pem"), format!("{data}/key.pem"), file("nothing"));
+    let empty = empty.path().to_str().unwrap();
+    let sync = |rest: &str| format!("[sync]\nupstream = \"https://hub\"\n{rest}");
+    for (text, words) in [
+        (format!("[http]\ntls_cert = {empty:?}\ntls_key = {key:?}\n"), "it holds no certificate"),
+        (format!("[mqtt]\ntls_cert = {cert:?}\ntls_key = {cert:?}\n"), "the private key"),
+        (sync(&format!("ca_file = {empty:?}\n")), "it holds no certificate"),
+        (sync(&format!("cert_file = {cert:?}\n")), "sync.key_file: cert_file is set"),
+        (sync(&format!("cert_file = {cert:?}\nkey_file = {empty:?}\n")), "the private key"),
+        (sync(&format!("ca_fil = {cert:?}\n")), "did you mean `sync.ca_file`"),
+        (format!("[sync]\nupstream = \"http://127.0.0.1\"\nca_file = {cert:?}\n"), "plain HTTP"),
+    ] {
+        let told = complaint(&text);
+        assert!(told.contains(words), "{text}: {told}");
+    }
+    assert!(load_text(&sync(&format!("ca_file = {cert:?}\ncert_file = {cert:?}\nkey_file = {key:?}\n"))).is_ok());
 }
 
 #[test]
@@ -205,8 +230,13 @@ fn the_example_file_explains_every_key_and_is_a_good_configuration() {
     let placeholder = dir.path().join("secret");
     std::fs::write(&placeholder, "secret\n").unwrap();
     let here = full.replace("/etc/pyralog/", &format!("{}/", dir.path().display()));
-    std::fs::write(dir.path().join("ca.pem"), include_str!("../../tests/data/cert.pem")).unwrap();
-    for name in ["token", "tokens", "cert.pem", "key.pem", "password"] {
+    for name in ["ca.pem", "cert.pem", "agent-cert.pem"] {
+        std::fs::write(dir.path().join(name), include_str!("../../tests/data/cert.pem")).unwrap();
+    }
+    for name in ["key.pem", "agent-key.pem"] {
+        std::fs::write(dir.path().join(name), include_str!("../../tests/data/key.pem")).unwrap();
+    }
+    for name in ["token", "tokens", "password"] {
         std::fs::copy(&placeholder, dir.path().join(name)).unwrap();
     }
     load_text(&here).unwrap();

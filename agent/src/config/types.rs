@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::Secret;
+use super::secret::{Secret, without_password};
 use crate::ingest::route::RouteSpec;
 use crate::ingest::subscriber::SubscribeSpec;
 use crate::ring::RingConfig;
@@ -103,8 +103,8 @@ pub struct Host {
     pub interval: Duration,
 }
 
-/// The way upstream.
-#[derive(Debug, Clone)]
+/// The way upstream. `Debug` hides a password in the URL.
+#[derive(Clone)]
 pub struct Sync {
     /// URL of the hub; `None`: nothing is sent.
     pub upstream: Option<String>,
@@ -120,6 +120,15 @@ pub struct Sync {
     pub token_file: Option<PathBuf>,
     /// Whom an `https://` hub must be vouched for by, and who we are there.
     pub tls: ClientTls,
+}
+
+impl std::fmt::Debug for Sync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let upstream = self.upstream.as_deref().map(without_password);
+        let debug = &mut f.debug_struct("Sync");
+        debug.field("upstream", &upstream).field("interval", &self.interval).field("max_batch", &self.max_batch);
+        debug.field("token_file", &self.token_file).field("tls", &self.tls).finish_non_exhaustive()
+    }
 }
 
 /// Logging.

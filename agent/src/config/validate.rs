@@ -2,8 +2,10 @@
 
 use super::problem::Problem;
 use super::reader::Reader;
+use super::secret::without_password;
 use super::types::Config;
 use super::units::format_size;
+use crate::tls::client::ClientTls;
 
 /// Under this cap the fixed needs of segments and connections leave no room for data.
 const MIN_MEMORY: u64 = 2 << 20;
@@ -100,17 +102,26 @@ impl Check<'_> {
             }
             return;
         };
+        let shown = without_password(upstream);
         let url = reqwest::Url::parse(upstream).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(url) = url else {
-            let message = format!("\"{upstream}\" is not the URL of a hub; write http://host:7390 or https://host");
+            let message = format!("\"{shown}\" is not the URL of a hub; write http://host:7390 or https://host");
             return self.wrong("sync.upstream", message);
         };
         let host = url.host_str().unwrap_or_default();
         let local = host == "localhost"
             || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        if url.scheme() == "http" && sync.token_file.is_some() && !local {
-            self.warnings
-                .push(format!("sync.upstream is {upstream}: the token crosses the network in the clear; use https"));
+        let secret = sync.token_file.is_some() || url.password().is_some();
+        if url.scheme() == "http" && secret && !local {
+            let what = if sync.token_file.is_some() { "the token" } else { "the password" };
+            self.warnings.push(format!(
+                "SYNC IS NOT SECURE: sync.upstream is {shown}: {what} and all readings cross the network in the clear, and \
+                 whoever sees the former can write as this agent; use https://"
+            ));
+        }
+        if url.scheme() == "http" && sync.tls != ClientTls::default() {
+            let message = format!("{shown} is plain HTTP, and ca_file, cert_file and key_file are for https:// alone");
+            self.wrong("sync.upstream", message);
         }
         if sync.interval.is_zero() {
             self.wrong("sync.interval", "0s would never rest; give at least \"1s\"".into());

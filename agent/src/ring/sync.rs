@@ -63,6 +63,17 @@ impl Ring {
         segment.packed().filter(|packed| packed.base == offset)
     }
 
+    /// The rest of the packed segment that holds `offset` behind its first record. Segments are never cut: a hub that stands
+    /// there can only be given a receipt for the rest.
+    pub fn rest_at(&self, log: &str, offset: u64) -> Option<Loss> {
+        let state = self.shared.state.lock();
+        let log = &state.logs[state.find_log(log)?];
+        let segment = log.segments.get(log.position(offset)).filter(|segment| segment.base < offset)?;
+        let Body::Packed { hash, .. } = segment.body else { return None };
+        let (min_time, max_time) = (segment.min_time, segment.max_time);
+        Some(Loss { from: offset, to: segment.end(), reason: LossReason::Corrupt, min_time, max_time, hash })
+    }
+
     /// The loss that a receipt must tell of if the record at offset `from` will never arrive; `None` if it is in the ring or
     /// still to come. Several losses of different reasons follow one another: ask again from the end of this one.
     pub fn loss(&self, log: &str, from: u64) -> Option<Loss> {

@@ -1,6 +1,7 @@
 //! One exchange with a hub over HTTP.
 
 use super::SyncConfig;
+use crate::config::without_password;
 use crate::tls::TlsError;
 use crate::tls::client::{Named, explained, innermost};
 use crate::watched::Watched;
@@ -23,7 +24,7 @@ pub enum ClientError {
     /// The URL cannot be used.
     #[error("sync.upstream = {url:?} is not a URL of a hub ({why}): write for example \"http://hub.example:7390\"")]
     Url {
-        /// The configured text.
+        /// The configured text, without a password.
         url: String,
         /// What is wrong.
         why: String,
@@ -36,8 +37,8 @@ pub enum ClientError {
     Setup(#[from] reqwest::Error),
 }
 
-/// Speaks to one hub.
-#[derive(Debug, Clone)]
+/// Speaks to one hub. `Debug` hides a password in the URL.
+#[derive(Clone)]
 pub struct HubClient {
     /// Made anew when the certificates change.
     http: Arc<Watched<Client>>,
@@ -46,10 +47,17 @@ pub struct HubClient {
     token_file: Option<PathBuf>,
 }
 
+impl std::fmt::Debug for HubClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let hub = self.hello.origin().ascii_serialization();
+        f.debug_struct("HubClient").field("hub", &hub).field("token_file", &self.token_file).finish_non_exhaustive()
+    }
+}
+
 impl HubClient {
     /// A client for the hub and agent of `config`.
     pub fn new(config: &SyncConfig) -> Result<Self, ClientError> {
-        let bad = |why: String| ClientError::Url { url: config.upstream.clone(), why };
+        let bad = |why: String| ClientError::Url { url: without_password(&config.upstream), why };
         let base = Url::parse(&config.upstream).map_err(|error| bad(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(bad("it needs http:// or https:// and a host".into()));

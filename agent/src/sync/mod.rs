@@ -19,10 +19,11 @@ use pyralog_sync_protocol::AgentId;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::without_password;
 use crate::tls::client::ClientTls;
 
-/// How an agent reaches its hub and how often.
-#[derive(Debug, Clone)]
+/// How an agent reaches its hub and how often. `Debug` hides a password in the URL.
+#[derive(Clone)]
 pub struct SyncConfig {
     /// The hub's base URL, `http://` or `https://`.
     pub upstream: String,
@@ -55,5 +56,13 @@ impl SyncConfig {
             tls: ClientTls::default(),
             timeout: Duration::from_secs(30),
         }
+    }
+}
+
+impl std::fmt::Debug for SyncConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let debug = &mut f.debug_struct("SyncConfig");
+        debug.field("upstream", &without_password(&self.upstream)).field("agent_id", &self.agent_id);
+        debug.field("token_file", &self.token_file).field("tls", &self.tls).finish_non_exhaustive()
     }
 }

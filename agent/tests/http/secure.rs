@@ -1,5 +1,8 @@
 //! Tokens and TLS.
 
+use std::time::Duration;
+
+use pyralog_agent::tls::door::CONNECTION_BYTES;
 use reqwest::StatusCode;
 
 use crate::agent::{Agent, answer};
@@ -76,4 +79,40 @@ async fn a_new_certificate_is_shown_without_a_restart_and_open_connections_go_on
     assert!(trusting(&new).get(&url).send().await.unwrap().status().is_success());
     assert!(trusting(&old).get(&url).send().await.is_err(), "the old one is still shown");
     assert!(keeping.get(&url).send().await.is_ok(), "the connection from before goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_refused_before_a_byte_of_the_body_is_read_or_unpacked() {
+    let agent = Agent::start(&[("http.tokens", "[\"s3cret\"]"), ("http.header_timeout", "60s")]).await;
+    for head in ["content-length: 8000000\r\n", "content-length: 8000000\r\ncontent-encoding: gzip\r\n"] {
+        for path in ["/write", "/api/v2/write", "/v1/logs/climate/records"] {
+            let request = format!("POST {path} HTTP/1.1\r\nhost: a\r\n{head}\r\n");
+            // The answer comes, and the connection ends, though the body never does.
+            let answer = agent.raw(request.into_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+        }
+    }
+    assert_eq!(agent.app.ring().status().totals.accepted, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_is_charged_from_its_first_byte_and_is_not_waited_for_long() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let (cert, key) = (format!("{data}/cert.pem"), format!("{data}/key.pem"));
+    let files = [("http.tls_cert", cert.as_str()), ("http.tls_key", &key), ("http.header_timeout", "300ms")];
+    let agent = Agent::start(&files).await;
+    let before = agent.app.ring().budget().used();
+    let ring = agent.app.ring().clone();
+    let charged = tokio::spawn(async move {
+        for _ in 0..600 {
+            if ring.budget().used() >= before + CONNECTION_BYTES {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        false
+    });
+    // Returns only because the agent closes the connection.
+    agent.raw(b"\x16\x03\x01\x02\x00\x01".to_vec()).await;
+    assert!(charged.await.unwrap(), "nothing was charged for the handshake");
 }

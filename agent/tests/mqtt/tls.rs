@@ -3,9 +3,9 @@
 use std::{io::Write, path::Path, process::Command, time::Duration};
 
 use pyralog_agent::config::Tls;
-use pyralog_agent::tls::door::Door;
+use pyralog_agent::tls::door::{CONNECTION_BYTES, Door};
 
-use crate::support::{Client, Server, connect, run};
+use crate::support::{Client, Server, connect, run, wait_until};
 
 /// A new certificate, and its key, in the files that `tls` names; it stands for its own authority.
 fn renew(tls: &Tls) {
@@ -81,4 +81,20 @@ fn a_new_certificate_is_shown_without_a_restart_and_open_connections_go_on() {
     drop(lines);
     assert!(open.wait().unwrap().success());
     assert_eq!(server.payloads(4), ["before", "broken", "renewed", "after"]);
+}
+
+#[test]
+fn a_handshake_is_charged_from_its_first_byte_and_is_not_waited_for_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = files(directory.path());
+    let server = Server::with(u64::MAX / 2, |config| {
+        config.tls = Some(Door::open(&tls, &[]).unwrap());
+        config.connect_timeout = Duration::from_millis(300);
+    });
+    let mut silent = Client::open(server.address);
+    wait_until("the charge", || server.reserved() >= CONNECTION_BYTES);
+    silent.send(b"\x16\x03\x01\x02\x00\x01");
+    // Ends only because the server closes the connection.
+    silent.rest();
+    wait_until("the memory", || server.reserved() == 0);
 }

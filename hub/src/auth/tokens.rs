@@ -222,6 +222,16 @@ mod tests {
         assert!(!tokens.allows(&reader, Scope::Sync, Some("board-17")));
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_new_file_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens");
+        create(&file, "board-17", Scope::Sync).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
     #[test]
     fn a_bad_line_is_named() {
         let folder = tempfile::tempdir().unwrap();

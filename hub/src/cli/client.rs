@@ -196,6 +196,8 @@ pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
 struct Client {
     http: reqwest::Client,
     url: String,
+    /// The same, fit for a screen.
+    shown: String,
     token: Option<String>,
 }
 
@@ -216,7 +218,8 @@ impl Client {
             reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
         let builder = trust::with(&args.tls, builder).map_err(CliError::configuration)?;
         let http = builder.build().map_err(|error| CliError::failed(trust::explained(&chain(&error))))?;
-        Ok(Self { http, url: args.url.trim_end_matches('/').to_owned(), token })
+        let shown = trust::without_password(&args.url);
+        Ok(Self { http, url: args.url.trim_end_matches('/').to_owned(), shown, token })
     }
 
     async fn get(&self, path: &str) -> Result<reqwest::Response, CliError> {
@@ -227,7 +230,7 @@ impl Client {
         }
         let response = request.send().await.map_err(|error| {
             let why = trust::explained(&chain(&error));
-            CliError::failed(format!("no answer from {}: {why}; does a hub run there?", self.url))
+            CliError::failed(format!("no answer from {}: {why}; does a hub run there?", self.shown))
         })?;
         if response.status().is_success() {
             return Ok(response);
@@ -239,13 +242,13 @@ impl Client {
         let hint = if status.as_u16() == 401 { " (here: --token-file FILE or PYRALOG_TOKEN)" } else { "" };
         Err(CliError::failed(match said {
             Some(said) => format!("{said}{hint}"),
-            None => format!("{url} answered {status}: is it a hub?"),
+            None => format!("{}{path} answered {status}: is it a hub?", self.shown),
         }))
     }
 
     async fn json(&self, path: &str) -> Result<Value, CliError> {
         let body = collect(self.get(path).await?).await?;
-        serde_json::from_slice(&body).map_err(|error| CliError::failed(format!("{} sent no JSON: {error}", self.url)))
+        serde_json::from_slice(&body).map_err(|error| CliError::failed(format!("{} sent no JSON: {error}", self.shown)))
     }
 }
 

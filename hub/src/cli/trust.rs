@@ -55,6 +55,16 @@ pub(super) fn explained(error: &str) -> String {
     }
 }
 
+/// A URL fit for a screen.
+pub(super) fn without_password(url: &str) -> String {
+    let Ok(mut shown) = reqwest::Url::parse(url) else { return "the URL".to_owned() };
+    if shown.password().is_some() {
+        // Fails for URLs that cannot hold one.
+        let _ = shown.set_password(Some("***"));
+    }
+    shown.as_str().trim_end_matches('/').to_owned()
+}
+
 fn read(flag: &str, file: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(file).map_err(|error| format!("{flag}: cannot read {}: {error}", file.display()))
 }

@@ -75,6 +75,16 @@ pub static KEYS: &[Key] = &[
         name: "limits.request_timeout",
         set: |config, text| duration(text).map(|v| config.limits.request_timeout = v),
     },
+    Key {
+        name: "limits.idle_timeout",
+        set: |config, text| match duration(text)? {
+            Duration::ZERO => Err("0s would close every connection; give at least \"1s\"".into()),
+            v => {
+                config.limits.idle_timeout = v;
+                Ok(())
+            }
+        },
+    },
     Key { name: "sync.pause", set: |config, text| duration(text).map(|v| config.sync.pause = v) },
     Key { name: "sync.retry_after", set: |config, text| duration(text).map(|v| config.sync.retry_after = v) },
 ];

@@ -70,6 +70,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// How long one batch may take to arrive.
     pub request_timeout: Duration,
+    /// How long a connection may stay without a request; up to twice that with HTTP/2.
+    pub idle_timeout: Duration,
 }
 
 /// What the hub tells agents about its pace.
@@ -96,6 +98,7 @@ impl Default for Config {
                 max_reads: 16,
                 max_connections: 1024,
                 request_timeout: Duration::from_secs(60),
+                idle_timeout: Duration::from_secs(120),
             },
             sync: SyncConfig { pause: Duration::ZERO, retry_after: Duration::from_secs(5) },
             log: "info".into(),

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::session::Sessions;
 use crate::store::SharedStore;
 
+mod activity;
 mod agents;
 mod caller;
 mod door;

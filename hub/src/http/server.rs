@@ -13,11 +13,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::App;
+use super::activity::Activity;
 use super::door;
 use crate::auth::Certificate;
+use crate::config::Limits;
 use crate::tls::Tls;
 
-/// How long a client may take to send a request's head.
+/// How long a client may take to send a request's head, and to begin its first request at all.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// How long a client may take for the TLS handshake.
@@ -46,6 +48,8 @@ struct Serving {
     service: TowerToHyperService<axum::Router>,
     /// Turns true when the hub stops.
     stop: watch::Receiver<bool>,
+    /// How long a connection may stay without a request.
+    idle_timeout: Duration,
 }
 
 /// Serves `app` on `listener` until `stop` is ready; then waits up to `grace` for requests in work. Says whether all of
@@ -54,15 +58,16 @@ pub(crate) async fn serve(
     listener: TcpListener,
     app: App,
     tls: Option<Arc<Tls>>,
-    max_connections: usize,
+    limits: &Limits,
     grace: Duration,
     stop: impl Future<Output = ()>,
 ) -> bool {
-    let max_connections = u32::try_from(max_connections).unwrap_or(u32::MAX);
+    let max_connections = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(max_connections as usize));
     let (stopping, stopped) = watch::channel(false);
     let service = TowerToHyperService::new(app.router());
-    let serving = Serving { app, builder: Arc::new(builder()), service, stop: stopped };
+    let idle_timeout = limits.idle_timeout;
+    let serving = Serving { app, builder: Arc::new(builder()), service, stop: stopped, idle_timeout };
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -148,17 +153,21 @@ async fn speak<S>(serving: &Serving, stream: S, certificate: Option<Certificate>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = serving.service.clone();
+    let (service, activity) = (serving.service.clone(), Activity::default());
+    let begun = activity.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        hyper::service::Service::call(&service, request)
+        begun.during(hyper::service::Service::call(&service, request))
     });
     let mut connection = std::pin::pin!(serving.builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped(&serving.stop) => {
+        () = async { tokio::select! {
+            () = stopped(&serving.stop) => {}
+            () = activity.idle(HEAD_TIMEOUT, serving.idle_timeout) => {}
+        } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

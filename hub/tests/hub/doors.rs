@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::device::{Device, client, config, get, hub};
 
 struct Guarded {
+    tokens: std::path::PathBuf,
     hub: Running,
     agent: String,
     reader: String,
@@ -25,8 +26,8 @@ async fn guarded() -> Guarded {
     let reader = create(&file, "*", Scope::Read).unwrap();
     let one_reader = create(&file, "board-17", Scope::Read).unwrap();
     let store = StoreUrl::Directory(folder.path().join("store"));
-    let hub = start(&Config { tokens: Some(file), store, ..config() }).await.unwrap();
-    Guarded { hub, agent, reader, one_reader, _folder: folder }
+    let hub = start(&Config { tokens: Some(file.clone()), store, ..config() }).await.unwrap();
+    Guarded { tokens: file, hub, agent, reader, one_reader, _folder: folder }
 }
 
 async fn status(url: &str, token: Option<&str>, post: bool) -> (u16, String) {
@@ -153,4 +154,18 @@ async fn more_batches_than_the_hub_takes_are_told_to_come_back() {
     let mut device = Device::new("board-17", "climate", 1);
     let refusal = device.try_hello(&hub.url()).await.unwrap_err();
     assert!(matches!(refusal.kind, RefusalKind::Busy { .. }), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_taken_out_of_the_file_opens_nothing_within_seconds() {
+    let guarded = guarded().await;
+    let url = format!("{}/v1/sync/board-17/hello", guarded.hub.url());
+    assert_eq!(status(&url, Some(&guarded.agent), true).await.0, 409);
+    let lines = std::fs::read_to_string(&guarded.tokens).unwrap();
+    let left: String = lines.lines().filter(|line| !line.contains("sync")).flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(&guarded.tokens, left).unwrap();
+    let refused = async || (status(&url, Some(&guarded.agent), true).await.0 == 401).then_some(());
+    crate::tls::until("the revocation", refused).await;
+    let readers = format!("{}/v1/agents", guarded.hub.url());
+    assert_eq!(status(&readers, Some(&guarded.reader), false).await.0, 200, "the others still work");
 }

@@ -10,6 +10,7 @@ mod faults;
 mod pki;
 mod read;
 mod store;
+mod strangers;
 mod sync;
 mod tls;
 mod verify;

@@ -107,9 +107,12 @@ impl HelloReceiver {
             (Step::MarkClosed { epoch }, Answer::Done) => Ok(self.close_next(Epoch(epoch.0 + 1))),
             (Step::PutHeads { epoch, .. }, Answer::Done) => Ok(Step::ReadRegister { epoch: *epoch }),
             (Step::ReadLast { log, .. }, Answer::Record(last)) => {
-                let cursor = tip_of(last.as_deref())?.cursor;
-                let log = log.clone();
-                self.cursors.push((log, cursor));
+                let tip = tip_of(last.as_deref())?;
+                // Ended since the register was looked at. Its cursor counts records as lost that the agent still holds.
+                if tip.closed {
+                    return Err(self.ended());
+                }
+                self.cursors.push((log.clone(), tip.cursor));
                 Ok(self.next_cursor())
             }
             _ => Err(Refused::misused()),
@@ -178,12 +181,14 @@ impl HelloReceiver {
     /// Refuses a hello whose epoch ended while it was taken: whoever ended it may not have seen the heads that it told of.
     fn check_open(&mut self, records: &[Vec<u8>]) -> Result<Step, Refused> {
         let (_, closed) = read_register(records)?;
-        if closed {
-            let newest = Epoch(self.epoch.0.saturating_add(1));
-            let detail = "this epoch has ended: a newer process has this agent's id, stop one of the two";
-            return Err(Refused::new(RefusalKind::Fenced { newest }, detail));
-        }
-        Ok(self.next_cursor())
+        if closed { Err(self.ended()) } else { Ok(self.next_cursor()) }
+    }
+
+    /// The refusal of a hello whose epoch ended while it was taken.
+    fn ended(&self) -> Refused {
+        let newest = Epoch(self.epoch.0.saturating_add(1));
+        let detail = "this epoch has ended: a newer process has this agent's id, stop one of the two";
+        Refused::new(RefusalKind::Fenced { newest }, detail)
     }
 
     /// Closes the register of the closing epoch; once it is closed, its logs are all that will ever have a chain, and every

@@ -168,8 +168,10 @@ fn a_hello_that_is_answered_while_its_epoch_ends_is_still_accounted_for() {
         let reply = steps(&mut store, &mut late, 100).expect("an answer");
         steps(&mut store, &mut next, 100).expect("an answer");
         match reply {
-            Reply::Hello(_) => {
+            Reply::Hello(ack) => {
                 acked += 1;
+                let lost: u64 = ack.cursors.iter().map(|(_, cursor)| cursor.lost()).sum();
+                assert_eq!(lost, 0, "after {before} and {between} steps it is told of an end as if it could go on");
                 assert_eq!(store.tip(Epoch(1), &log).cursor.next, 3, "after {before} and {between} steps");
             }
             _ => fenced += 1,
