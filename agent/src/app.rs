@@ -19,7 +19,7 @@ use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
 use crate::status::StatusSource;
-use crate::sync::SyncShared;
+use crate::sync::{Packing, SyncShared};
 use crate::tls::door::Door;
 use crate::{sync, tls};
 use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
@@ -190,10 +190,8 @@ impl App {
         self.upkeep.spawn(async move {
             loop {
                 ring.events().sealed().await;
-                let ring = ring.clone();
-                // Packing is milliseconds of work at a time: not for a thread that serves the network.
-                if tokio::task::spawn_blocking(move || while ring.pack_next() {}).await.is_err() {
-                    tracing::error!("packing stopped; segments stay unpacked");
+                if !Packing::OffThread.pack_all(&ring).await {
+                    tracing::error!("segments stay unpacked from now on");
                     return;
                 }
             }

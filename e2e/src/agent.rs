@@ -19,6 +19,7 @@ pub struct Options {
     id: String,
     settings: Vec<(String, String)>,
     toml: String,
+    descriptors: Option<u32>,
 }
 
 /// A running agent and the way to talk to it.
@@ -36,7 +37,7 @@ pub struct Agent {
 impl Options {
     /// An agent called `id` that syncs often and reads no host values.
     pub fn new(id: &str) -> Self {
-        let options = Self { id: id.to_owned(), settings: Vec::new(), toml: String::new() };
+        let options = Self { id: id.to_owned(), settings: Vec::new(), toml: String::new(), descriptors: None };
         options.set("host.enabled", "false").set("sync.interval", "100ms")
     }
 
@@ -61,12 +62,27 @@ impl Options {
         self
     }
 
+    /// Lets it open this many files and sockets at most.
+    #[must_use]
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// Starts the agent on free ports, its files in `folder`, and waits until it is ready.
     ///
     /// # Errors
     /// When it does not come up.
     pub async fn start(&self, folder: &Path) -> Result<Agent> {
-        let mut command = Command::new(binary("pyralog-agent")?);
+        let program = binary("pyralog-agent")?;
+        let mut command = match self.descriptors {
+            None => Command::new(program),
+            Some(most) => {
+                let mut command = Command::new("prlimit");
+                command.arg(format!("--nofile={most}:{most}")).arg(program);
+                command
+            }
+        };
         command.current_dir(folder).arg("serve").args(["--agent-id", &self.id, "--memory-only"]);
         command.args(["--http-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"]);
         if !self.toml.is_empty() {

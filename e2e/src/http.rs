@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, StatusCode};
 use serde_json::Value;
 
@@ -33,6 +34,15 @@ fn builder() -> ClientBuilder {
     // An error means that another test of this process has installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().timeout(Duration::from_secs(60)).no_proxy()
+}
+
+/// The same, with a bearer token in every request.
+///
+/// # Errors
+/// When TLS cannot be set up, or the token cannot stand in a header.
+pub fn authorized(token: &str) -> Result<Client> {
+    let header = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}"))?)]);
+    Ok(builder().default_headers(header).build()?)
 }
 
 /// Sends a request; the status and the body, whatever they are.

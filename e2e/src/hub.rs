@@ -45,6 +45,15 @@ impl Hub {
         Ok(hub)
     }
 
+    /// Reads with this token from now on.
+    ///
+    /// # Errors
+    /// When it cannot stand in a header.
+    pub fn authorize(&mut self, token: &str) -> Result<()> {
+        self.client = http::authorized(token)?;
+        Ok(())
+    }
+
     /// Sets a key of the configuration, from the next start on.
     pub fn set(&mut self, key: &str, value: &str) {
         self.env.push((format!("PYRALOG_{}", key.to_uppercase().replace('.', "__")), value.to_owned()));
@@ -113,8 +122,25 @@ impl Hub {
     /// # Errors
     /// When they cannot be read.
     pub async fn records(&self, agent: &str, log: &str) -> Result<Table> {
-        let request = self.client.get(format!("{}/v1/agents/{agent}/logs/{log}/records", self.url()));
+        self.select(agent, log, "").await
+    }
+
+    /// The records of a log that a query string selects.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn select(&self, agent: &str, log: &str, query: &str) -> Result<Table> {
+        let request = self.client.get(format!("{}/v1/agents/{agent}/logs/{log}/records?{query}", self.url()));
         Table::read(&http::bytes(request.header("accept", "application/vnd.apache.arrow.stream")).await?)
+    }
+
+    /// A page of its own, such as `/metrics`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn page(&self, path: &str) -> Result<String> {
+        let body = http::bytes(self.client.get(format!("{}{path}", self.url()))).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Walks the stored chain with `pyralog-hub verify`.

@@ -6,11 +6,14 @@
 
 pub mod account;
 pub mod agent;
+pub mod chaos;
 pub mod dataset;
 pub mod generate;
 pub mod http;
 pub mod hub;
+pub mod memory;
 pub mod mqtt;
+pub mod packets;
 pub mod process;
 pub mod python;
 pub mod rate;

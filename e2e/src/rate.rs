@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::process::{Process, free_address};
-use crate::{Result, wait};
+use crate::{Result, packets, wait};
 
 /// How the load is shaped.
 #[derive(Debug, Clone, Copy)]
@@ -58,12 +58,7 @@ pub async fn measure(to: SocketAddr, load: Load, payload: &str) -> Result<f64> {
 async fn one(to: SocketAddr, number: usize, publishes: usize, window: usize, payload: String) -> Result<()> {
     let mut stream = TcpStream::connect(to).await.map_err(|error| format!("{to}: {error}"))?;
     stream.set_nodelay(true)?;
-    let id = format!("load-{number}");
-    let mut connect = b"\x10\x00\x00\x04MQTT\x04\x02\x00\x00\x00\x00".to_vec();
-    connect[13] = id.len() as u8;
-    connect.extend_from_slice(id.as_bytes());
-    connect[1] = (connect.len() - 2) as u8;
-    stream.write_all(&connect).await?;
+    stream.write_all(&packets::connect(&format!("load-{number}"), true, 0)).await?;
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).await?;
     if answer != [0x20, 2, 0, 0] {
@@ -76,7 +71,7 @@ async fn one(to: SocketAddr, number: usize, publishes: usize, window: usize, pay
         out.clear();
         while sent < publishes && sent - acknowledged < window {
             sent += 1;
-            append_publish(&mut out, (sent % 65_535) as u16 + 1, &payload);
+            packets::publish(&mut out, 1, (sent % 65_535) as u16 + 1, "load/readings", payload.as_bytes());
         }
         writer.write_all(&out).await?;
         // An acknowledgement of version 3.1.1 has four bytes.
@@ -88,22 +83,4 @@ async fn one(to: SocketAddr, number: usize, publishes: usize, window: usize, pay
         acknowledged = bytes / 4;
     }
     Ok(())
-}
-
-fn append_publish(out: &mut Vec<u8>, id: u16, payload: &str) {
-    const TOPIC: &[u8] = b"load/readings";
-    let mut rest = 2 + TOPIC.len() + 2 + payload.len();
-    out.push(0x32);
-    loop {
-        let more = rest >= 128;
-        out.push((rest % 128) as u8 | if more { 0x80 } else { 0 });
-        rest /= 128;
-        if !more {
-            break;
-        }
-    }
-    out.extend_from_slice(&(TOPIC.len() as u16).to_be_bytes());
-    out.extend_from_slice(TOPIC);
-    out.extend_from_slice(&id.to_be_bytes());
-    out.extend_from_slice(payload.as_bytes());
 }

@@ -63,6 +63,17 @@ impl Ring {
         segment.packed().filter(|packed| packed.base == offset)
     }
 
+    /// The rest of the packed segment that holds `offset` behind its first record. Segments are never cut: a hub that stands
+    /// there can only be given a receipt for the rest.
+    pub fn rest_at(&self, log: &str, offset: u64) -> Option<Loss> {
+        let state = self.shared.state.lock();
+        let log = &state.logs[state.find_log(log)?];
+        let segment = log.segments.get(log.position(offset)).filter(|segment| segment.base < offset)?;
+        let Body::Packed { hash, .. } = segment.body else { return None };
+        let (min_time, max_time) = (segment.min_time, segment.max_time);
+        Some(Loss { from: offset, to: segment.end(), reason: LossReason::Corrupt, min_time, max_time, hash })
+    }
+
     /// The loss that a receipt must tell of if the record at offset `from` will never arrive; `None` if it is in the ring or
     /// still to come. Several losses of different reasons follow one another: ask again from the end of this one.
     pub fn loss(&self, log: &str, from: u64) -> Option<Loss> {
@@ -73,12 +84,12 @@ impl Ring {
     /// Takes the hub's answer for a log. What lies below counts as committed: kept for reads, evicted first. An answer that is
     /// behind what the hub said before is late, and changes nothing.
     pub fn apply_cursor(&self, log: &str, next_offset: u64, receipted: [u64; 4]) -> Result<(), CursorError> {
-        self.shared.state.lock().move_cursor(log, HubCursor { next_offset, receipted }, false)
+        self.shared.state.lock().move_cursor(log, HubCursor { next_offset, receipted }, false).map(|_| ())
     }
 
     /// Takes the hub's word at the start of a session, even if it falls behind what a hub said before: its store may be
-    /// another one. What the ring still has is pending again; what it dropped meanwhile is lost.
-    pub fn reset_cursor(&self, log: &str, next_offset: u64, receipted: [u64; 4]) -> Result<(), CursorError> {
+    /// another one. What the ring still has is pending again; what it dropped meanwhile is lost. Gives how many offsets it fell behind.
+    pub fn reset_cursor(&self, log: &str, next_offset: u64, receipted: [u64; 4]) -> Result<u64, CursorError> {
         self.shared.state.lock().move_cursor(log, HubCursor { next_offset, receipted }, true)
     }
 
@@ -91,7 +102,7 @@ impl Ring {
 }
 
 impl State {
-    fn move_cursor(&mut self, log: &str, cursor: HubCursor, back: bool) -> Result<(), CursorError> {
+    fn move_cursor(&mut self, log: &str, cursor: HubCursor, back: bool) -> Result<u64, CursorError> {
         let at = self.find_log(log).ok_or(CursorError::UnknownLog)?;
         let log = &mut self.logs[at];
         let (old, new) = (log.cursor.next_offset, cursor.next_offset);
@@ -100,7 +111,7 @@ impl State {
             return Err(CursorError::Impossible { next_offset: new, head: log.head });
         }
         if new < old && !back {
-            return Ok(());
+            return Ok(0);
         }
         log.set_cursor(cursor);
         let (low, high) = (old.min(new), old.max(new));
@@ -123,7 +134,7 @@ impl State {
                 self.pending_packed += packed;
             }
         }
-        Ok(())
+        Ok(old.saturating_sub(new))
     }
 
     fn mark_corrupt(&mut self, log: &str, base: u64) -> Option<super::segment::Segment> {

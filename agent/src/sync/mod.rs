@@ -1,15 +1,18 @@
 //! Ships the ring's logs to a hub: a thin driver around [`pyralog_sync_protocol::Sender`].
 //!
 //! The driver owns the socket and the clock. Its loop only gathers what happened; what follows from it is decided by the
-//! sender. One exchange is under way at a time.
+//! sender. One exchange is under way at a time. Its [`Link`] and the runtime's clock are all that it knows of the world, so
+//! that a simulation can bring its own.
 
 mod client;
 mod driver;
+mod link;
 mod report;
 mod source;
 
 pub use client::{ClientError, HubClient};
-pub use driver::run;
+pub use driver::{drive, run};
+pub use link::{Exchange, Link, Packing};
 pub use report::{SyncReport, SyncShared, SyncState};
 
 use pyralog_sync_protocol::AgentId;

@@ -34,7 +34,8 @@ impl Source for RingSource<'_> {
     }
 
     fn item(&self, log: &LogName, offset: u64) -> Option<Item<Bytes>> {
-        if let Some(loss) = self.ring.loss(log.as_str(), offset) {
+        let loss = self.ring.loss(log.as_str(), offset).or_else(|| self.ring.rest_at(log.as_str(), offset));
+        if let Some(loss) = loss {
             return Some(Item::Loss(Receipt {
                 from: loss.from,
                 to: loss.to,
@@ -66,8 +67,14 @@ impl Source for RingSource<'_> {
     fn acknowledged(&self, log: &LogName, cursor: Cursor) {
         // Answers come in order, one exchange at a time: what the hub said last is what holds, even if it is less than before
         // (another store, or one restored from a backup).
-        if let Err(error) = self.ring.reset_cursor(log.as_str(), cursor.next, cursor.receipted) {
-            tracing::error!(%log, %error, "the hub's word on this log is ignored");
+        match self.ring.reset_cursor(log.as_str(), cursor.next, cursor.receipted) {
+            Ok(0) => {}
+            Ok(behind) => tracing::error!(
+                %log, from = cursor.next, records = behind,
+                "the hub's store has lost what the hub had committed (damaged, emptied, or restored from a backup): what the \
+                 ring still has of it is sent again, and a receipt names the rest"
+            ),
+            Err(error) => tracing::error!(%log, %error, "the hub's word on this log is ignored"),
         }
     }
 
@@ -83,5 +90,45 @@ fn reason(reason: LossReason) -> Reason {
         LossReason::Expired => Reason::Expired,
         LossReason::Lost => Reason::Lost,
         LossReason::Corrupt => Reason::Corrupt,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{Records, Value};
+    use crate::ring::{Budget, Now, RingConfig};
+
+    fn ring_with(rows: u64) -> Ring {
+        let ring = Ring::new(RingConfig::default(), Budget::new(4 << 20));
+        let mut records = Records::new();
+        for n in 0..rows {
+            records.begin("climate", Some(n as i64));
+            records.push("n", Value::U64(n));
+            records.finish();
+        }
+        ring.append(&records, Now::default()).unwrap();
+        ring.seal_all(Now::default());
+        while ring.pack_next() {}
+        ring
+    }
+
+    #[test]
+    fn a_hub_that_stands_inside_a_segment_is_given_a_receipt_for_the_rest_of_it() {
+        let ring = ring_with(8);
+        let source = RingSource::new(&ring);
+        let log = LogName::new("climate").unwrap();
+        assert!(matches!(source.item(&log, 0), Some(Item::Segment { meta, .. }) if meta.end() == 8));
+        let segment = ring.segment_at("climate", 0).unwrap();
+        let rest = Receipt {
+            from: 6,
+            to: 8,
+            reason: Reason::Corrupt,
+            min_time: 0,
+            max_time: 7,
+            hash: ChainHash(segment.hash),
+        };
+        assert_eq!(source.item(&log, 6), Some(Item::Loss(rest)));
+        assert_eq!(source.item(&log, 8), None);
     }
 }

@@ -103,3 +103,30 @@ async fn a_wrong_token_is_refused_and_the_agent_names_the_file() -> Result<()> {
     assert_eq!(agent.drained(HTTP_LOG, wait::LONG).await?.committed, 100);
     Ok(())
 }
+
+#[tokio::test]
+async fn an_agent_tells_when_a_store_has_lost_what_was_committed_and_sends_it_again() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut hub = Hub::start(folder.path()).await?;
+    let mut agent = Options::new("board").upstream(hub.address).start(folder.path()).await?;
+    let data = generate::weather(12, ROWS);
+    send_http(&agent, &data, 0..ROWS / 2).await?;
+    agent.drained(HTTP_LOG, wait::LONG).await?;
+    hub.kill();
+    // The newest end of a chain: nothing in the store can tell that it was there.
+    let chain = hub.store.join("agents/board/logs").join(HTTP_LOG).join("0000000001");
+    let entries = std::fs::read_dir(&chain)?.collect::<Result<Vec<_>, _>>()?;
+    let last = entries.iter().map(|entry| entry.path()).filter(|path| path.is_file()).max().ok_or("no entry")?;
+    std::fs::remove_file(last)?;
+    hub.verify()?;
+    hub.up().await?;
+    send_http(&agent, &data, ROWS / 2..ROWS).await?;
+    agent
+        .process
+        .find("the agent to tell of it", |said| said.contains("has lost what the hub had").then_some(()))
+        .await?;
+    assert_eq!(agent.drained(HTTP_LOG, wait::LONG).await?.committed, ROWS as u64);
+    hub.records("board", HTTP_LOG).await?.equals(&data, 0)?;
+    hub.verify()?;
+    Ok(())
+}

@@ -3,6 +3,7 @@
 mod account;
 mod bad_input;
 mod bad_mqtt;
+mod chaos;
 mod clients;
 mod hub_trouble;
 mod lifecycle;

@@ -3,7 +3,6 @@
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde_json::json;
 
 use super::App;
 use super::caller::Asker;
@@ -18,8 +17,8 @@ const PAGE: usize = 1_000;
 pub(super) async fn list(State(app): State<App>, Asker(caller): Asker, query: RawQuery) -> Result<Response, Failure> {
     app.inner.auth.check(&caller, Scope::Read, None)?;
     let (after, limit) = page(query)?;
-    let agents = account::agents(&*app.inner.store, after.as_deref(), limit).await?;
-    Ok(reply::json(StatusCode::OK, &json!({ "agents": agents })))
+    let fleet = account::agents(&*app.inner.store, after.as_deref(), limit).await?;
+    Ok(reply::json(StatusCode::OK, &fleet))
 }
 
 pub(super) async fn agent(

@@ -134,7 +134,8 @@ fn a_hub_with_an_empty_store_gets_what_the_ring_still_has_and_a_receipt_for_the_
     let second = ring.segment_at("a", 64).unwrap();
     ring.apply_cursor("a", 256, [0; 4]).unwrap();
     evict(&ring, 2);
-    ring.reset_cursor("a", 0, [0; 4]).unwrap();
+    assert_eq!(ring.reset_cursor("a", 0, [0; 4]), Ok(256));
+    assert_eq!(ring.reset_cursor("a", 0, [0; 4]), Ok(0));
     assert_eq!(account(&ring, "a"), Account { accepted: 256, committed: 0, pending: 128, receipted: [128, 0, 0, 0] });
     let loss = ring.loss("a", 0).unwrap();
     assert_eq!((loss.from, loss.to, loss.hash), (0, 128, second.hash));
