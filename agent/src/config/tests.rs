@@ -201,7 +201,9 @@ fn certificates_that_cannot_be_used_are_met_at_the_start() {
         let told = complaint(&text);
         assert!(told.contains(words), "{text}: {told}");
     }
-    assert!(load_text(&sync(&format!("ca_file = {cert:?}\ncert_file = {cert:?}\nkey_file = {key:?}\n"))).is_ok());
+    let good = sync(&format!("ca_file = {cert:?}\ncert_file = {cert:?}\nkey_file = {key:?}\n"));
+    assert!(load_text(&format!("agent_id = \"board-17\"\n{good}")).unwrap().warnings.is_empty());
+    assert!(load_text(&format!("agent_id = \"17\"\n{good}")).unwrap().warnings[0].contains("no DNS name"));
 }
 
 #[test]

@@ -123,6 +123,13 @@ impl Check<'_> {
             let message = format!("{shown} is plain HTTP, and ca_file, cert_file and key_file are for https:// alone");
             self.wrong("sync.upstream", message);
         }
+        let id = config.agent_id.as_str();
+        if sync.tls.identity.is_some() && rustls_pki_types::DnsName::try_from(id).is_err() {
+            self.warnings.push(format!(
+                "sync.cert_file is set and agent_id \"{id}\" is no DNS name: no certificate can carry it, and a hub that \
+                 knows agents by certificates will refuse it; choose another agent_id"
+            ));
+        }
         if sync.interval.is_zero() {
             self.wrong("sync.interval", "0s would never rest; give at least \"1s\"".into());
         }

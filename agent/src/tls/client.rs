@@ -82,26 +82,33 @@ impl ClientTls {
 pub fn explained(error: &reqwest::Error, named: Named) -> String {
     let over_tls = error.url().is_some_and(|url| url.scheme() == "https");
     let error = innermost(error);
-    let Named { url, ca, cert } = named;
-    let remedy = match &error {
-        e if e.contains("UnknownIssuer") => format!("its certificate is not signed by a trusted authority: set {ca}"),
-        e if e.contains("CaUsedAsEndEntity") => {
+    match remedy(&error, over_tls, named) {
+        Some(remedy) => format!("{error} ({remedy})"),
+        None => error,
+    }
+}
+
+fn remedy(error: &str, over_tls: bool, Named { url, ca, cert }: Named) -> Option<String> {
+    let says = |words: &str| error.contains(words);
+    Some(match () {
+        () if says("UnknownIssuer") => format!("its certificate is not signed by a trusted authority: set {ca}"),
+        () if says("CaUsedAsEndEntity") => {
             "it shows the certificate of an authority: have a certificate of its own signed by it".to_owned()
         }
-        e if e.contains("NotValidForName") => {
+        () if says("not valid for name") => {
             format!("its certificate is for another name: use one of its names in {url}")
         }
-        e if e.contains("Expired") || e.contains("NotValidYet") => {
+        () if says("certificate expired") || says("certificate not valid yet") => {
             "look at the dates of its certificate and at the clock of this machine".to_owned()
         }
-        e if e.contains("InvalidContentType") => format!("it does not speak TLS: use http:// in {url}"),
-        e if e.contains("CertificateRequired") => format!("it asks for a client certificate: set {cert} and its key"),
-        e if e.contains("UnknownCA") => format!("its authority has not signed the certificate in {cert}"),
+        () if says("InvalidContentType") => format!("it does not speak TLS: use http:// in {url}"),
+        () if says("alert: CertificateRequired") => format!("it asks for a client certificate: set {cert} and its key"),
+        () if says("alert: CertificateExpired") => format!("the certificate in {cert} has expired"),
+        () if says("alert: UnknownCA") => format!("its authority has not signed the certificate in {cert}"),
         // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way.
-        e if e.contains("closed") && over_tls => format!("if it asks for client certificates, set {cert} and its key"),
-        _ => return error,
-    };
-    format!("{error} ({remedy})")
+        () if over_tls && says("closed") => format!("if it asks for client certificates, set {cert} and its key"),
+        () => return None,
+    })
 }
 
 /// reqwest wraps the reason ("connection refused") several times.
@@ -115,4 +122,35 @@ pub fn innermost(error: &reqwest::Error) -> String {
 
 fn read(file: &Path, wanted: &'static str) -> Result<Vec<u8>, TlsError> {
     std::fs::read(file).map_err(|error| bad_file(file, &error, wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+    use super::*;
+
+    #[test]
+    fn what_rustls_says_is_followed_by_what_to_do() {
+        let named = Named { url: "URL", ca: "CA", cert: "CERT" };
+        let name = rustls_pki_types::ServerName::try_from("hub").unwrap();
+        let other = CertificateError::NotValidForNameContext { expected: name, presented: vec!["x".into()] };
+        let now = rustls_pki_types::UnixTime::now();
+        let expired = CertificateError::ExpiredContext { time: now, not_after: now };
+        let early = CertificateError::NotValidYetContext { time: now, not_before: now };
+        for (error, words) in [
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), "set CA"),
+            (Error::InvalidCertificate(expired), "clock"),
+            (Error::InvalidCertificate(early), "clock"),
+            (Error::InvalidCertificate(other), "names in URL"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "use http:// in URL"),
+            (Error::AlertReceived(AlertDescription::CertificateRequired), "set CERT"),
+            (Error::AlertReceived(AlertDescription::CertificateExpired), "CERT has expired"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "CERT"),
+        ] {
+            let remedy = remedy(&error.to_string(), true, named).unwrap_or_default();
+            assert!(remedy.contains(words), "{error}: {remedy}");
+        }
+        assert_eq!(remedy("connection refused", true, named), None);
+    }
 }

@@ -35,19 +35,18 @@ pub(super) fn with(args: &TlsArgs, mut builder: ClientBuilder) -> Result<ClientB
 
 /// What TLS says, with the remedy where there is one.
 pub(super) fn explained(error: &str) -> String {
-    const REMEDIES: [(&str, &str); 8] = [
+    const REMEDIES: [(&str, &str); 10] = [
         ("UnknownIssuer", "the hub's certificate is not signed by a trusted authority: name it by --ca-file"),
-        (
-            "CaUsedAsEndEntity",
-            "the hub shows the certificate of an authority: have a certificate of its own signed by it",
-        ),
-        ("NotValidForName", "the hub's certificate is not for this name: use one of its names in --url"),
-        ("Expired", "the hub's certificate has expired, or this machine's clock is wrong"),
+        ("CaUsedAsEndEntity", "the hub shows the certificate of an authority: have one of its own signed by it"),
+        ("not valid for name", "the hub's certificate is for another name: use one of its names in --url"),
+        ("certificate expired", "look at the dates of the hub's certificate and at the clock of this machine"),
+        ("certificate not valid yet", "look at the dates of the hub's certificate and at the clock of this machine"),
         ("InvalidContentType", "it does not speak TLS: use http:// in --url"),
-        ("CertificateRequired", "the hub wants a client certificate: --cert-file and --key-file"),
+        ("alert: CertificateRequired", "the hub wants a client certificate: --cert-file and --key-file"),
+        ("alert: CertificateExpired", "the certificate in --cert-file has expired"),
+        ("alert: UnknownCA", "the hub's authorities have not signed the certificate in --cert-file"),
         // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way.
         (" closed", "if the hub asks for client certificates: --cert-file and --key-file"),
-        ("UnknownCA", "the hub's authorities have not signed the certificate in --cert-file"),
     ];
     match REMEDIES.iter().find(|(word, _)| error.contains(word)) {
         Some((_, remedy)) => format!("{error} ({remedy})"),
@@ -57,7 +56,10 @@ pub(super) fn explained(error: &str) -> String {
 
 /// A URL fit for a screen.
 pub(super) fn without_password(url: &str) -> String {
-    let Ok(mut shown) = reqwest::Url::parse(url) else { return "the URL".to_owned() };
+    // What has no host in it may still hold a password: `name:password@host`.
+    let Some(mut shown) = reqwest::Url::parse(url).ok().filter(reqwest::Url::has_host) else {
+        return "the URL".to_owned();
+    };
     if shown.password().is_some() {
         // Fails for URLs that cannot hold one.
         let _ = shown.set_password(Some("***"));
@@ -71,4 +73,40 @@ fn read(flag: &str, file: &Path) -> Result<Vec<u8>, String> {
 
 fn wrong(flag: &str, file: &Path, reason: &str, wanted: &str) -> String {
     format!("{flag}: {}: {reason}; it must be a PEM file with {wanted}", file.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+
+    use super::*;
+
+    #[test]
+    fn what_rustls_says_is_followed_by_what_to_do() {
+        let name = rustls_pki_types::ServerName::try_from("hub").unwrap();
+        let other = CertificateError::NotValidForNameContext { expected: name, presented: vec!["x".into()] };
+        let now = rustls_pki_types::UnixTime::now();
+        let expired = CertificateError::ExpiredContext { time: now, not_after: now };
+        let early = CertificateError::NotValidYetContext { time: now, not_before: now };
+        for (error, words) in [
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), "--ca-file"),
+            (Error::InvalidCertificate(expired), "clock"),
+            (Error::InvalidCertificate(early), "clock"),
+            (Error::InvalidCertificate(other), "names in --url"),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), "use http://"),
+            (Error::AlertReceived(AlertDescription::CertificateRequired), "--cert-file"),
+            (Error::AlertReceived(AlertDescription::CertificateExpired), "has expired"),
+            (Error::AlertReceived(AlertDescription::UnknownCA), "--cert-file"),
+        ] {
+            let told = explained(&error.to_string());
+            assert!(told.contains(words), "{told}");
+        }
+        assert_eq!(explained("connection refused"), "connection refused");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        assert_eq!(without_password("http://bob:s3c@hub:7390/"), "http://bob:***@hub:7390");
+        assert_eq!(without_password("bob:s3c@hub"), "the URL");
+    }
 }

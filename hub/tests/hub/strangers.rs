@@ -93,17 +93,24 @@ async fn a_connection_without_requests_is_closed_though_it_answers_pings() {
     let mut stream = TcpStream::connect(hub.address()).await.unwrap();
     stream.write_all(preface).await.unwrap();
     let told_to_go = async {
-        let mut head = [0; 9];
+        let (mut head, mut settings) = ([0; 9], Vec::new());
         loop {
             stream.read_exact(&mut head).await.unwrap();
             let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
             stream.read_exact(&mut payload).await.unwrap();
-            if head[3] == 7 {
-                return;
+            match head[3] {
+                // SETTINGS, which say how much a client may begin at a time. An empty one acknowledges ours.
+                4 if !payload.is_empty() => settings = payload,
+                // GOAWAY.
+                7 => return settings,
+                _ => {}
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), told_to_go).await.expect("no GOAWAY");
+    let settings = tokio::time::timeout(Duration::from_secs(60), told_to_go).await.expect("no GOAWAY");
+    for (what, setting) in [("streams", [0, 3, 0, 0, 0, 64]), ("headers", [0, 6, 0, 0, 0x80, 0])] {
+        assert!(settings.chunks(6).any(|told| told == setting), "{what}: {settings:?}");
+    }
 }
 
 #[tokio::test]
