@@ -20,7 +20,8 @@ use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
 use crate::status::StatusSource;
-use crate::sync::SyncShared;
+use crate::sync::{Packing, SyncShared};
+use crate::tls::door::Door;
 use crate::{sync, tls};
 use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
 
@@ -83,6 +84,8 @@ pub struct App {
     /// Parts that the ring needs to the end.
     upkeep: JoinSet<()>,
     sync: Option<JoinHandle<()>>,
+    /// Listeners that speak TLS.
+    doors: Vec<Door>,
 }
 
 impl App {
@@ -117,6 +120,7 @@ impl App {
             intake: JoinSet::new(),
             upkeep: JoinSet::new(),
             sync: None,
+            doors: Vec::new(),
             config,
         };
         app.start_upkeep();
@@ -148,6 +152,12 @@ impl App {
     /// The source of its status document.
     pub fn status(&self) -> &StatusSource {
         &self.status
+    }
+
+    /// Looks at the certificates of the listeners now; otherwise they are looked at every few seconds, while there are
+    /// clients.
+    pub fn look_at_files(&self) {
+        self.doors.iter().for_each(Door::look);
     }
 
     /// Stops within `shutdown_grace`: takes nothing more, seals, ships what it can.
@@ -182,10 +192,8 @@ impl App {
         self.upkeep.spawn(async move {
             loop {
                 ring.events().sealed().await;
-                let ring = ring.clone();
-                // Packing is milliseconds of work at a time: not for a thread that serves the network.
-                if tokio::task::spawn_blocking(move || while ring.pack_next() {}).await.is_err() {
-                    tracing::error!("packing stopped; segments stay unpacked");
+                if !Packing::OffThread.pack_all(&ring).await {
+                    tracing::error!("segments stay unpacked from now on");
                     return;
                 }
             }
@@ -231,6 +239,7 @@ impl App {
         let Some(listener) = listener else { return Ok(Vec::new()) };
         let config = MqttServerConfig { max_connections: connections.mqtt, ..mqtt_config(&self.config.mqtt)? };
         let tls = config.tls.clone();
+        self.doors.extend(tls.clone());
         let sink: Arc<Intake> = Arc::clone(intake);
         let endpoint = MqttEndpoint::new(config, sink, Arc::new(RingBudget(self.ring.clone())));
         let extra = mqtt_counters(&endpoint);
@@ -289,12 +298,13 @@ impl App {
             stopping: stop.clone(),
         };
         let server = ServerConfig {
-            tls: http.tls.as_ref().map(|tls| tls::server_config(tls, &[b"http/1.1"])).transpose()?,
+            tls: http.tls.as_ref().map(|tls| Door::open(tls, &[b"http/1.1"])).transpose()?,
             max_connections: connections.http,
             max_waiting: connections.waiting,
             header_timeout: http.header_timeout,
             write_timeout: http.body_timeout,
         };
+        self.doors.extend(server.tls.clone());
         let grace = self.config.shutdown_grace / DRAIN_SHARE;
         self.intake.spawn(crate::http::serve(listener, api, server, stop.clone(), grace));
         Ok(())

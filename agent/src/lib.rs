@@ -14,3 +14,4 @@ pub mod ring;
 pub mod status;
 pub mod sync;
 pub mod tls;
+mod watched;

@@ -1,4 +1,4 @@
-//! TLS for listeners, from PEM files.
+//! TLS from PEM files, for listeners and for clients; the files are read again when they change.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +7,9 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::Tls;
+
+pub mod client;
+pub mod door;
 
 /// Why a listener cannot speak TLS.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,16 @@ pub enum TlsError {
         /// What rustls said.
         reason: rustls::Error,
     },
+    /// A client cannot show a certificate.
+    #[error("{} and {} are not the certificate and key of a client: {reason}", cert.display(), key.display())]
+    Identity {
+        /// Certificate file.
+        cert: std::path::PathBuf,
+        /// Key file.
+        key: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// Makes ring the process's TLS provider; further calls do nothing. Everything that speaks TLS needs it first.
@@ -45,13 +58,7 @@ pub fn install_provider() {
 /// Names the file and what it must hold.
 pub fn server_config(tls: &Tls, alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConfig>, TlsError> {
     install_provider();
-    let certs = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| bad_file(&tls.cert, &error, "the certificate chain"))?;
-    if certs.is_empty() {
-        return Err(bad_file(&tls.cert, &"it holds no certificate", "the certificate chain"));
-    }
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|e| bad_file(&tls.key, &e, "the private key"))?;
+    let (certs, key) = (certificates(&tls.cert)?, private_key(&tls.key)?);
     let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(certs, key);
     let mut config =
         config.map_err(|reason| TlsError::Pair { cert: tls.cert.clone(), key: tls.key.clone(), reason })?;
@@ -59,6 +66,21 @@ pub fn server_config(tls: &Tls, alpn: &[&[u8]]) -> Result<Arc<rustls::ServerConf
     // Sessions are memory that clients make grow; tickets are off by default, and a few cached ones save most handshakes.
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(32);
     Ok(Arc::new(config))
+}
+
+/// The certificates in a file, of which there is at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    const WANTED: &str = "the certificate chain";
+    let certs = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match certs {
+        Ok(certs) if certs.is_empty() => Err(bad_file(file, &"it holds no certificate", WANTED)),
+        Ok(certs) => Ok(certs),
+        Err(error) => Err(bad_file(file, &error, WANTED)),
+    }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| bad_file(file, &error, "the private key"))
 }
 
 fn bad_file(path: &Path, reason: &dyn std::fmt::Display, wanted: &'static str) -> TlsError {

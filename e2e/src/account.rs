@@ -29,6 +29,10 @@ pub struct LogStatus {
 pub struct EpochAccount {
     /// The hub's number.
     pub epoch: u64,
+    /// The life of the agent that it belongs to, in hex.
+    pub incarnation: String,
+    /// Whether it has ended.
+    pub closed: bool,
     /// The next offset that the hub expects.
     pub next_offset: u64,
     /// The highest head that the agent told.
@@ -97,6 +101,8 @@ impl EpochAccount {
         let receipts = json["receipts"].as_array().ok_or_else(|| format!("no receipts in {json}"))?;
         let account = Self {
             epoch: number(json, "epoch")?,
+            incarnation: json["incarnation"].as_str().unwrap_or_default().to_owned(),
+            closed: json["closed"].as_bool().unwrap_or_default(),
             next_offset: number(json, "next_offset")?,
             head_seen: number(json, "head_seen")?,
             committed: number(json, "committed")?,
@@ -118,6 +124,14 @@ impl EpochAccount {
     /// Records receipted, for whatever reason.
     pub fn lost(&self) -> u64 {
         self.receipts.iter().map(|receipt| receipt.range.end - receipt.range.start).sum()
+    }
+
+    /// How many of the offsets `range` are named by receipts.
+    pub fn receipted_within(&self, range: Range<u64>) -> u64 {
+        let first = self.receipts.partition_point(|receipt| receipt.range.end <= range.start);
+        let within = |receipt: &Receipt| receipt.range.end.min(range.end) - receipt.range.start.max(range.start);
+        let touching = self.receipts.iter().skip(first).take_while(|receipt| receipt.range.start < range.end);
+        touching.map(within).sum()
     }
 
     /// Whether a receipt names this offset.
@@ -164,5 +178,7 @@ mod tests {
         let account = EpochAccount::read_all(&epoch(7, &[(0, 1), (3, 5)])).unwrap().remove(0);
         let named: Vec<u64> = (0..10).filter(|offset| account.has_receipt_for(*offset)).collect();
         assert_eq!(named, [0, 3, 4]);
+        let within = [0..10, 0..1, 1..3, 2..4, 4..5, 5..10].map(|range| account.receipted_within(range));
+        assert_eq!(within, [3, 1, 0, 1, 1, 0]);
     }
 }

@@ -4,7 +4,7 @@ use crate::dataset::{Cell, Dataset, Kind, Row};
 
 /// Three stations, once a second: two floats, a truth and a note, each with gaps. The same seed gives the same data.
 pub fn weather(seed: u64, rows: usize) -> Dataset {
-    let mut random = Random(seed.wrapping_mul(2).wrapping_add(1));
+    let mut random = Random::new(seed);
     let names =
         [("station", Kind::Tag), ("temp", Kind::F64), ("wind", Kind::F64), ("ok", Kind::Bool), ("note", Kind::Text)];
     let columns = names.map(|(name, kind)| (name.to_owned(), kind)).to_vec();
@@ -35,10 +35,18 @@ pub fn weather(seed: u64, rows: usize) -> Dataset {
     Dataset { columns, rows: rows.collect() }
 }
 
-struct Random(u64);
+/// Numbers that look random; the same seed gives the same.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    /// Begins the series of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(2).wrapping_add(1))
+    }
+
+    /// The next number below `end`, which must not be 0.
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -1,8 +1,10 @@
 //! An HTTP client with a limit on every request.
 
+use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, RequestBuilder, StatusCode};
 use serde_json::Value;
 
 use crate::Result;
@@ -12,9 +14,35 @@ use crate::Result;
 /// # Errors
 /// When TLS cannot be set up.
 pub fn client() -> Result<Client> {
+    Ok(builder().build()?)
+}
+
+/// A client for servers whose certificates `ca` has signed, which shows the certificate and key in `identity`.
+///
+/// # Errors
+/// When the files are no good.
+pub fn trusting(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<Client> {
+    let mut builder = builder().tls_certs_only(Certificate::from_pem_bundle(&std::fs::read(ca)?)?);
+    if let Some((cert, key)) = identity {
+        let pem = [std::fs::read(cert)?, std::fs::read(key)?].concat();
+        builder = builder.identity(Identity::from_pem(&pem)?);
+    }
+    Ok(builder.build()?)
+}
+
+fn builder() -> ClientBuilder {
     // An error means that another test of this process has installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder().timeout(Duration::from_secs(60)).no_proxy().build()?)
+    Client::builder().timeout(Duration::from_secs(60)).no_proxy()
+}
+
+/// The same, with a bearer token in every request.
+///
+/// # Errors
+/// When TLS cannot be set up, or the token cannot stand in a header.
+pub fn authorized(token: &str) -> Result<Client> {
+    let header = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}"))?)]);
+    Ok(builder().default_headers(header).build()?)
 }
 
 /// Sends a request; the status and the body, whatever they are.

@@ -21,6 +21,7 @@ pub struct Hub {
     process: Option<Process>,
     client: Client,
     env: Vec<(String, String)>,
+    scheme: &'static str,
 }
 
 impl Hub {
@@ -30,7 +31,8 @@ impl Hub {
     /// When no address is free.
     pub fn absent(folder: &Path) -> Result<Self> {
         let address = crate::process::free_address()?;
-        Ok(Self { address, store: folder.join("store"), process: None, client: http::client()?, env: Vec::new() })
+        let (client, store) = (http::client()?, folder.join("store"));
+        Ok(Self { address, store, process: None, client, env: Vec::new(), scheme: "http" })
     }
 
     /// A running hub.
@@ -43,9 +45,23 @@ impl Hub {
         Ok(hub)
     }
 
+    /// Reads with this token from now on.
+    ///
+    /// # Errors
+    /// When it cannot stand in a header.
+    pub fn authorize(&mut self, token: &str) -> Result<()> {
+        self.client = http::authorized(token)?;
+        Ok(())
+    }
+
     /// Sets a key of the configuration, from the next start on.
     pub fn set(&mut self, key: &str, value: &str) {
         self.env.push((format!("PYRALOG_{}", key.to_uppercase().replace('.', "__")), value.to_owned()));
+    }
+
+    /// Talks to it over TLS by `client`, from now on.
+    pub fn speak_tls(&mut self, client: Client) {
+        (self.scheme, self.client) = ("https", client);
     }
 
     /// Starts it and waits until it answers; does nothing if it runs.
@@ -89,7 +105,7 @@ impl Hub {
 
     /// Base URL of its API, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// The account of a log, with its sums checked.
@@ -106,8 +122,25 @@ impl Hub {
     /// # Errors
     /// When they cannot be read.
     pub async fn records(&self, agent: &str, log: &str) -> Result<Table> {
-        let request = self.client.get(format!("{}/v1/agents/{agent}/logs/{log}/records", self.url()));
+        self.select(agent, log, "").await
+    }
+
+    /// The records of a log that a query string selects.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn select(&self, agent: &str, log: &str, query: &str) -> Result<Table> {
+        let request = self.client.get(format!("{}/v1/agents/{agent}/logs/{log}/records?{query}", self.url()));
         Table::read(&http::bytes(request.header("accept", "application/vnd.apache.arrow.stream")).await?)
+    }
+
+    /// A page of its own, such as `/metrics`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn page(&self, path: &str) -> Result<String> {
+        let body = http::bytes(self.client.get(format!("{}{path}", self.url()))).await?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Walks the stored chain with `pyralog-hub verify`.

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod agent;
+pub mod chaos;
 pub mod dataset;
 pub mod generate;
 pub mod http;

@@ -94,12 +94,21 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Sends a signal by its name, such as `STOP`.
+    ///
+    /// # Errors
+    /// When there is no way to send it.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status()?;
+        Ok(())
+    }
+
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Errors
     /// When it does not end within `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
-        Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status()?;
+        self.signal("TERM")?;
         self.ended(limit).await
     }
 

@@ -77,20 +77,32 @@ impl Table {
         }
         let mut cells = 0;
         for (index, offset) in self.offsets.iter().enumerate() {
-            let row = offset.checked_sub(first).and_then(|at| data.rows.get(at as usize));
-            let row = row.ok_or_else(|| format!("offset {offset} was never sent"))?;
-            if self.times[index] != row.time {
-                return Err(format!("offset {offset}: time {} instead of {}", self.times[index], row.time).into());
+            if offset.checked_sub(first).is_none_or(|at| at as usize >= data.rows.len()) {
+                return Err(format!("offset {offset} was never sent").into());
             }
-            for ((name, _), sent) in data.columns.iter().zip(&row.cells) {
-                let got = self.columns.get(name).and_then(|cells| cells[index].as_ref());
-                if !same(sent.as_ref(), got) {
-                    return Err(format!("offset {offset}, column {name}: {got:?} instead of {sent:?}").into());
-                }
-                cells += 1;
-            }
+            self.row_equals(index, data, (offset - first) as usize)
+                .map_err(|error| format!("offset {offset}{error}"))?;
+            cells += data.columns.len() as u64;
         }
         Ok(cells)
+    }
+
+    /// Checks that record `index` is row `row` of `data`.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn row_equals(&self, index: usize, data: &Dataset, row: usize) -> Result<()> {
+        let row = data.rows.get(row).ok_or(": it was never sent")?;
+        if self.times[index] != row.time {
+            return Err(format!(": time {} instead of {}", self.times[index], row.time).into());
+        }
+        for ((name, _), sent) in data.columns.iter().zip(&row.cells) {
+            let got = self.columns.get(name).and_then(|cells| cells[index].as_ref());
+            if !same(sent.as_ref(), got) {
+                return Err(format!(", column {name}: {got:?} instead of {sent:?}").into());
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, batch: &RecordBatch) -> Result<()> {

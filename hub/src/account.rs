@@ -11,7 +11,7 @@ use pyralog_sync_protocol::epoch::{EpochRecord, HeadsRecord};
 use pyralog_sync_protocol::frame::Reason;
 use serde::Serialize;
 
-use crate::store::{Chain, MAX_PAGE, Store, StoreError};
+use crate::store::{Chain, MAX_PAGE, Place, Store, StoreError};
 
 /// Receipts that an account lists for one epoch; more are counted.
 const MAX_RECEIPTS: usize = 10_000;
@@ -42,6 +42,19 @@ pub struct AgentAccount {
     pub summary: AgentSummary,
     /// Its logs by name; at most as many as were asked for.
     pub logs: BTreeMap<String, EpochAccount>,
+    /// Logs without an account, since what it rests on is damaged.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<String, String>,
+}
+
+/// A page of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct Fleet {
+    /// Agents, ascending.
+    pub agents: Vec<AgentSummary>,
+    /// Agents of which nothing can be said, since what it rests on is damaged: id and what is wrong.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<String, String>,
 }
 
 /// All epochs of one log.
@@ -142,15 +155,28 @@ pub enum AccountError {
 }
 
 /// Up to `limit` agents above `after`.
-pub async fn agents(store: &dyn Store, after: Option<&str>, limit: usize) -> Result<Vec<AgentSummary>, AccountError> {
-    let mut summaries = Vec::new();
+pub async fn agents(store: &dyn Store, after: Option<&str>, limit: usize) -> Result<Fleet, AccountError> {
+    let mut fleet = Fleet::default();
     for agent in store.agents(after, limit).await? {
-        // An agent whose first hello failed half-way has a folder and no epoch.
-        if let Some(summary) = summary(store, &agent).await? {
-            summaries.push(summary);
+        match sound(summary(store, &agent).await)? {
+            Ok(Some(summary)) => fleet.agents.push(summary),
+            // An agent whose first hello failed half-way has a folder and no epoch.
+            Ok(None) => {}
+            Err(damage) => drop(fleet.damaged.insert(agent, damage)),
         }
     }
-    Ok(summaries)
+    Ok(fleet)
+}
+
+/// Takes out of the errors what concerns one agent or log: it is told in the place of that one, and the rest goes on.
+fn sound<T>(result: Result<T, AccountError>) -> Result<Result<T, String>, AccountError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error @ (AccountError::Damaged { .. } | AccountError::Store(_))) => {
+            Ok(Err(format!("{error}; see what `pyralog-hub verify` says of the store")))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// One agent with up to `limit` of its logs above `after`.
@@ -162,15 +188,17 @@ pub async fn agent(
 ) -> Result<AgentAccount, AccountError> {
     let Some(summary) = summary(store, agent).await? else { return Err(unknown_agent(store, agent).await) };
     let heads = heads(store, agent, summary.epoch).await?;
-    let mut accounts = BTreeMap::new();
+    let (mut accounts, mut damaged) = (BTreeMap::new(), BTreeMap::new());
     for log in store.logs(agent, after, limit).await? {
         let Some(epoch) = store.log_epochs(agent, &log).await?.last().copied() else { continue };
         let chain = Chain { agent, epoch, log: &log };
         let heard = if epoch == summary.epoch { heads.get(&log).copied().unwrap_or_default() } else { 0 };
-        let account = epoch_account(store, chain, heard, false).await?;
-        accounts.insert(log, account);
+        match sound(epoch_account(store, chain, heard, false).await)? {
+            Ok(account) => drop(accounts.insert(log, account)),
+            Err(damage) => drop(damaged.insert(log, damage)),
+        }
     }
-    Ok(AgentAccount { summary, logs: accounts })
+    Ok(AgentAccount { summary, logs: accounts, damaged })
 }
 
 /// One log of one agent, over all its epochs.
@@ -211,8 +239,7 @@ pub async fn unknown_log(store: &dyn Store, agent: &str, log: &str) -> AccountEr
 
 async fn summary(store: &dyn Store, agent: &str) -> Result<Option<AgentSummary>, AccountError> {
     let Some(epoch) = store.epochs(agent).await?.last().copied() else { return Ok(None) };
-    let record = store.epoch(agent, epoch).await?.unwrap_or_default();
-    let record = epoch_record(agent, epoch, &record)?;
+    let record = epoch_record(store, agent, epoch).await?;
     let log_count = store.logs(agent, None, MAX_PAGE).await?.len();
     Ok(Some(AgentSummary {
         agent: agent.into(),
@@ -236,8 +263,7 @@ async fn epoch_account(
     heard: u64,
     with_receipts: bool,
 ) -> Result<EpochAccount, AccountError> {
-    let record = store.epoch(chain.agent, chain.epoch).await?.unwrap_or_default();
-    let record = epoch_record(chain.agent, chain.epoch, &record)?;
+    let record = epoch_record(store, chain.agent, chain.epoch).await?;
     let (tip, received_at) = match store.base_at(chain, u64::MAX).await? {
         Some(base) => {
             let bytes = read(store, chain, base).await?;
@@ -342,8 +368,9 @@ impl ReceiptSearch<'_> {
 }
 
 async fn read(store: &dyn Store, chain: Chain<'_>, base: u64) -> Result<Bytes, AccountError> {
+    let reason = || "it is a folder, or was just removed".into();
     let entry = store.entry(chain, base).await?;
-    entry.ok_or_else(|| AccountError::Damaged { name: store.entry_name(chain, base), reason: "it vanished".into() })
+    entry.ok_or_else(|| AccountError::Damaged { name: store.entry_name(chain, base), reason: reason() })
 }
 
 fn decode<'a>(store: &dyn Store, chain: Chain<'_>, base: u64, bytes: &'a [u8]) -> Result<Entry<'a>, AccountError> {
@@ -357,8 +384,10 @@ fn decode<'a>(store: &dyn Store, chain: Chain<'_>, base: u64, bytes: &'a [u8]) -
     }
 }
 
-fn epoch_record(agent: &str, epoch: u32, record: &[u8]) -> Result<EpochRecord, AccountError> {
-    EpochRecord::decode(record).map_err(|error| damaged(format!("the record of agent {agent}, epoch {epoch}"), &error))
+async fn epoch_record(store: &dyn Store, agent: &str, epoch: u32) -> Result<EpochRecord, AccountError> {
+    let record = store.epoch(agent, epoch).await?.unwrap_or_default();
+    let name = || store.object_name(Place::Epochs(agent), epoch.into());
+    EpochRecord::decode(&record).map_err(|error| damaged(name(), &error))
 }
 
 fn damaged(name: String, error: &dyn std::fmt::Display) -> AccountError {

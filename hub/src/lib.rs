@@ -16,4 +16,6 @@ pub mod scan;
 pub mod session;
 pub mod store;
 mod throttle;
+pub mod tls;
 pub mod verify;
+mod watched;

@@ -12,11 +12,13 @@ use crate::auth::tokens::TokensError;
 use crate::config::Config;
 use crate::http::{App, server};
 use crate::store::{self, SharedStore, StoreError};
+use crate::tls::{Tls, TlsError};
 
 /// A hub at work. Dropping it lets it go on; [`stop`](Self::stop) ends it.
-#[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    app: App,
+    tls: Option<Arc<Tls>>,
     store: String,
     stop: Arc<Notify>,
     task: JoinHandle<bool>,
@@ -28,6 +30,9 @@ pub enum StartError {
     /// The tokens are not usable: the configuration's fault.
     #[error(transparent)]
     Tokens(#[from] TokensError),
+    /// The certificates are not usable: the configuration's fault.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store does not open.
     #[error("{0}; check that the directory exists and that this user may write to it")]
     Store(#[from] StoreError),
@@ -50,6 +55,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 
 /// Starts a hub on a store that is open already.
 pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result<Running, StartError> {
+    let tls = config.tls.files().map(Tls::open).transpose()?.map(Arc::new);
+    let auth = auth.with_certificates(config.tls.client_ca.is_some());
     let fail = |error: std::io::Error| StartError::Listen { address: config.listen, reason: error.to_string() };
     let listener = TcpListener::bind(config.listen).await.map_err(fail)?;
     let address = listener.local_addr().map_err(fail)?;
@@ -58,10 +65,11 @@ pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result
     let app = App::new(config, store, auth);
     let (connections, grace) = (config.limits.max_connections, config.shutdown_grace);
     let stopping = Arc::clone(&stop);
+    let (serving, doors) = (app.clone(), tls.clone());
     let task = tokio::spawn(async move {
-        server::serve(listener, app, connections, grace, async move { stopping.notified().await }).await
+        server::serve(listener, serving, doors, connections, grace, async move { stopping.notified().await }).await
     });
-    Ok(Running { address, store: name, stop, task })
+    Ok(Running { address, app, tls, store: name, stop, task })
 }
 
 impl Running {
@@ -72,7 +80,17 @@ impl Running {
 
     /// Its base URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Looks at the files of tokens and certificates now; otherwise they are looked at every few seconds, while there
+    /// are clients.
+    pub fn look_at_files(&self) {
+        self.app.look();
+        if let Some(tls) = &self.tls {
+            tls.look();
+        }
     }
 
     /// Its store's address.
@@ -86,5 +104,11 @@ impl Running {
         // One permit is kept, so a server that has not looked yet will see it.
         self.stop.notify_one();
         self.task.await.unwrap_or(false)
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("address", &self.address).field("store", &self.store).finish_non_exhaustive()
     }
 }

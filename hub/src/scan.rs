@@ -77,6 +77,16 @@ pub struct Damage {
     pub reason: String,
 }
 
+/// Where a scan goes next.
+enum Next {
+    /// To the entry that begins here.
+    Base(u64),
+    /// Nowhere yet: this should be there.
+    Missing(Damage),
+    /// Nowhere.
+    End,
+}
+
 /// A walk over the wanted records of one log.
 pub struct Scan {
     store: SharedStore,
@@ -129,7 +139,11 @@ impl Scan {
     /// The next thing, `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Found>, StoreError> {
         while self.left > 0 {
-            let Some(base) = self.next_base().await? else { return Ok(None) };
+            let base = match self.next_base().await? {
+                Next::Base(base) => base,
+                Next::Missing(damage) => return Ok(Some(Found::Damaged(damage))),
+                Next::End => return Ok(None),
+            };
             let chain = Chain { agent: &self.agent, epoch: self.epoch, log: &self.log };
             let gap = self.before.filter(|before| before.cursor.next != base);
             if let Some(before) = gap {
@@ -139,11 +153,13 @@ impl Scan {
                 let reason = format!("the entry of offset {} is missing", before.cursor.next);
                 return Ok(Some(Found::Damaged(self.damage(before.cursor.next, reason))));
             }
-            let Some(entry) = self.store.entry(chain, base).await? else {
-                self.before = None;
-                return Ok(Some(Found::Damaged(self.damage(base, "it vanished".into()))));
+            let taken = match self.store.entry(chain, base).await {
+                Ok(Some(entry)) => self.take(base, entry).await,
+                Ok(None) => Err("it is a folder, or was just removed".into()),
+                Err(StoreError::Damaged { reason, .. }) => Err(reason),
+                Err(error) => return Err(error),
             };
-            match self.take(base, entry).await {
+            match taken {
                 Ok(Some(segment)) => return Ok(Some(Found::Segment(Box::new(segment)))),
                 Ok(None) => {}
                 Err(reason) => {
@@ -155,10 +171,20 @@ impl Scan {
         Ok(None)
     }
 
-    async fn next_base(&mut self) -> Result<Option<u64>, StoreError> {
+    /// What is missing at the end of the epoch that was read: an epoch that has ended closes all its chains.
+    async fn missing_end(&mut self) -> Result<Option<Damage>, StoreError> {
+        let Some(tip) = self.before.take().filter(|tip| !tip.closed && self.epoch > 0) else { return Ok(None) };
+        if !self.store.is_closed(&self.agent, self.epoch).await? {
+            return Ok(None);
+        }
+        let reason = "it is missing: the epoch has ended, and the log has no closing entry".into();
+        Ok(Some(self.damage(tip.cursor.next, reason)))
+    }
+
+    async fn next_base(&mut self) -> Result<Next, StoreError> {
         loop {
             if let Some(base) = self.bases.pop_front() {
-                return Ok(Some(base));
+                return Ok(Next::Base(base));
             }
             match self.list_from {
                 Some(from) => {
@@ -167,7 +193,10 @@ impl Scan {
                     self.list_from = self.bases.back().and_then(|last| last.checked_add(1));
                 }
                 None => {
-                    let Some(epoch) = self.epochs.pop_front() else { return Ok(None) };
+                    if let Some(damage) = self.missing_end().await? {
+                        return Ok(Next::Missing(damage));
+                    }
+                    let Some(epoch) = self.epochs.pop_front() else { return Ok(Next::End) };
                     self.epoch = epoch;
                     let chain = Chain { agent: &self.agent, epoch, log: &self.log };
                     let from = match self.selection.from_offset {
@@ -282,7 +311,11 @@ async fn schemas(
                 continue;
             }
             // What is missing here is reported where a segment needs it.
-            if let Some(bytes) = store.schema(agent, fingerprint).await?
+            let stored = match store.schema(agent, fingerprint).await {
+                Err(StoreError::Damaged { .. }) => None,
+                other => other?,
+            };
+            if let Some(bytes) = stored
                 && let Ok(schema) = Schema::from_bytes(&bytes)
                 && schema.fingerprint() == fingerprint
             {

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 /// Waits between attempts. Its randomness comes from the caller's seed alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Backoff {
     base: Duration,
     cap: Duration,
@@ -21,7 +21,8 @@ impl Backoff {
     /// How long to wait before the next attempt.
     pub fn next_wait(&mut self) -> Duration {
         let ceiling = self.base.saturating_mul(1 << self.attempts.min(30)).min(self.cap);
-        self.attempts = self.attempts.saturating_add(1);
+        // At the cap there is nothing left to count.
+        self.attempts += u32::from(ceiling < self.cap);
         self.within(ceiling)
     }
 
@@ -32,6 +33,9 @@ impl Backoff {
 
     /// A uniform duration of at most `ceiling`.
     pub fn within(&mut self, ceiling: Duration) -> Duration {
+        if ceiling.is_zero() {
+            return ceiling;
+        }
         let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX);
         Duration::from_nanos(((u128::from(self.next_u64()) * (u128::from(nanos) + 1)) >> 64) as u64)
     }

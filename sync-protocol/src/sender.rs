@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// How a sender paces itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SenderConfig {
     /// Time between rounds. A round ships everything that the ring holds when it begins.
     pub interval: Duration,
@@ -99,7 +99,7 @@ pub struct SenderStatus {
     pub next_attempt: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     Idle {
         until: Duration,
@@ -122,7 +122,7 @@ enum State {
 }
 
 /// What a hub agreed to in its answer to a hello.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Session {
     epoch: Epoch,
     max_batch: u32,
@@ -133,7 +133,7 @@ struct Session {
 ///
 /// `now` is a monotonic time from any fixed origin. Invariant: what the sender offers of a log begins at the
 /// hub's cursor as the hub last gave it, and never at a guess.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sender {
     config: SenderConfig,
     incarnation: Incarnation,

@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` is the whole check: it installs what it needs, then formats, lints, builds, tests and documents, and
 //! closes with a table. `cargo xtask test fmt tidy` runs single steps; `cargo xtask test --list` names them.
+//! `cargo xtask sim` simulates agents and hubs from seeds.
 
 #![allow(clippy::print_stdout, reason = "a chore talks to its terminal")]
 
@@ -34,6 +35,13 @@ enum Chore {
         #[arg(long)]
         list: bool,
     },
+    /// Simulate whole agents and hubs; `cargo xtask sim --help` tells more.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the simulation takes: `--histories 1000`, `--seed 4711 --trace`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Install what the tests need: mosquitto, curl, Python clients, cargo-deny.
     Setup,
 }
@@ -52,6 +60,13 @@ fn main() -> ExitCode {
             Err(message) => {
                 println!("{message}");
                 ExitCode::from(2)
+            }
+        },
+        Chore::Sim { arguments } => match steps::sim(&root, &arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                println!("{message}");
+                ExitCode::FAILURE
             }
         },
         Chore::Setup => match runner::select(steps::ALL, &["setup".into()]) {

@@ -61,6 +61,12 @@ fn doc(root: &Path) -> Result<String, String> {
     Ok(String::new())
 }
 
+/// Runs the simulation: at the speed of a release, with the assertions of a debug build.
+pub(crate) fn sim(root: &Path, arguments: &[String]) -> Result<(), String> {
+    let run = Run::cargo(root).words("run --quiet --locked --profile sim -p pyralog-sim --");
+    arguments.iter().fold(run, Run::arg).go()
+}
+
 /// Runs cargo's tests and adds up the closing lines of all suites.
 fn counted(run: Run) -> Result<String, String> {
     let mut totals = Totals::default();

@@ -11,7 +11,8 @@ use crate::ingest::subscriber::{Snapshot, SubscriberStatus};
 use crate::metrics::Extra;
 use crate::ring::{Ring, Use};
 use crate::sync::SyncConfig;
-use crate::tls::{TlsError, server_config};
+use crate::tls::TlsError;
+use crate::tls::door::Door;
 
 /// Charges MQTT connections to the ring, which evicts for them if its policy allows.
 pub(super) struct RingBudget(pub(super) Ring);
@@ -26,7 +27,7 @@ impl ConnectionBudget for RingBudget {
 pub(super) fn mqtt_config(mqtt: &Mqtt) -> Result<MqttServerConfig, TlsError> {
     let users: Vec<User> = mqtt.users.iter().map(|user| User::new(&user.name, user.password.expose())).collect();
     Ok(MqttServerConfig {
-        tls: mqtt.tls.as_ref().map(|tls| server_config(tls, &[])).transpose()?,
+        tls: mqtt.tls.as_ref().map(|tls| Door::open(tls, &[])).transpose()?,
         access: if users.is_empty() { Access::Anonymous } else { Access::Users(users) },
         max_connections: mqtt.max_connections as usize,
         max_packet: usize::try_from(mqtt.max_packet).unwrap_or(usize::MAX),
@@ -40,6 +41,7 @@ pub(super) fn sync_config(sync: &SyncSection, upstream: &str, agent_id: AgentId)
         max_batch: u32::try_from(sync.max_batch).unwrap_or(u32::MAX),
         threshold: sync.size_threshold,
         token_file: sync.token_file.clone(),
+        tls: sync.tls.clone(),
         timeout: sync.timeout.max(Duration::from_millis(1)),
         ..SyncConfig::new(upstream.to_owned(), agent_id)
     }

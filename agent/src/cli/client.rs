@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::AgentArgs;
+use crate::tls::client::{ClientTls, Named, explained, innermost};
 
 const DEFAULT_URL: &str = "http://127.0.0.1:7380";
+
+const NAMED: Named = Named { url: "--url", ca: "--ca-file", cert: "a certificate, which the agent does not ask for" };
 
 /// A running agent to ask.
 pub(super) struct Client {
@@ -29,7 +32,9 @@ impl Client {
             None => std::env::var("PYRALOG_TOKEN").ok(),
         };
         crate::tls::install_provider();
-        let http = reqwest::Client::builder().build().map_err(|error| format!("cannot start the client: {error}"))?;
+        let tls = ClientTls { ca: args.ca_file, identity: None };
+        let builder = tls.apply(reqwest::Client::builder()).map_err(|error| format!("--ca-file: {error}"))?;
+        let http = builder.build().map_err(|error| format!("cannot start the client: {}", innermost(&error)))?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.filter(|t| !t.is_empty()) })
     }
 
@@ -46,7 +51,7 @@ impl Client {
             request = request.bearer_auth(token);
         }
         let response = request.send().await.map_err(|error| {
-            format!("cannot reach {}: {}; does the agent run there? (--url)", self.url, innermost(&error))
+            format!("cannot reach {}: {}; does the agent run there? (--url)", self.url, explained(&error, NAMED))
         })?;
         let status = response.status();
         if status.is_success() {
@@ -75,13 +80,4 @@ pub(super) fn block_on(command: impl Future<Output = Result<(), String>>) -> Exi
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => super::fail(1, message),
     }
-}
-
-/// reqwest wraps the reason ("connection refused") several times.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
-    let mut current: &dyn std::error::Error = error;
-    while let Some(source) = current.source() {
-        current = source;
-    }
-    current.to_string()
 }

@@ -109,6 +109,9 @@ struct AgentArgs {
     /// File whose first line is a token of the agent's http.tokens [default: $PYRALOG_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<std::path::PathBuf>,
+    /// Authority that signed the certificate of an https:// agent, PEM; without it, the system's are trusted
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,8 @@
 use std::io::{ErrorKind, Write};
 
 use super::ReadArgs;
-use super::client::{Client, innermost, path_segment};
+use super::client::{Client, path_segment};
+use crate::tls::client::innermost;
 
 pub(super) async fn run(args: ReadArgs) -> Result<(), String> {
     let mut query = vec![("format", args.format.query_name().to_owned())];

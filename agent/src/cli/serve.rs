@@ -50,11 +50,19 @@ async fn serve(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(1, format_args!("cannot listen for signals: {error}")),
     };
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            Signal::LookAgain => {
+                tracing::info!("SIGHUP: looking at the certificates");
+                app.look_at_files();
+            }
+            Signal::Stop(name) => break name,
+        }
+    };
     tracing::info!("{signal}: stopping within {grace:?}; a second signal exits at once");
     tokio::select! {
         () = app.stop() => ExitCode::SUCCESS,
-        signal = signals.next() => {
+        signal = signals.stop() => {
             tracing::warn!("{signal} again: exiting at once, pending records are lost");
             ExitCode::from(1)
         }
@@ -124,18 +132,37 @@ fn start_logging(log: &Log) {
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+enum Signal {
+    Stop(&'static str),
+    LookAgain,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
+            _ = self.hangup.recv() => Signal::LookAgain,
+        }
+    }
+
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Signal::Stop(name) = self.next().await {
+                return name;
+            }
         }
     }
 }

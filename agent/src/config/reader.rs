@@ -72,6 +72,11 @@ impl Section<'_> {
         self.reader.problems.push(Problem { place, key, message: message.into() });
     }
 
+    /// How much was wrong so far.
+    pub(super) fn problems(&self) -> usize {
+        self.reader.problems.len()
+    }
+
     /// A key that may be absent.
     pub(super) fn optional(&mut self, key: &str) -> Option<String> {
         self.get(key, "a string", "", text, |value| quote(value))
@@ -79,9 +84,9 @@ impl Section<'_> {
 
     /// A key of a list entry that must be there.
     pub(super) fn required(&mut self, key: &str) -> String {
-        let problems = self.reader.problems.len();
+        let problems = self.problems();
         let value = self.optional(key);
-        if value.is_none() && self.reader.problems.len() == problems {
+        if value.is_none() && self.problems() == problems {
             self.complain(key, "this key is required here");
         }
         value.unwrap_or_default()

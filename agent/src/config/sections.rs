@@ -13,6 +13,8 @@ use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls}
 use crate::ingest::route::{RouteSpec, Routes};
 use crate::ingest::subscriber::{SubscribeSpec, SubscriberConfig};
 use crate::ring::{EvictionPolicy, RingConfig};
+use crate::tls::client::ClientTls;
+use crate::tls::server_config;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -150,7 +152,19 @@ fn sync(s: &mut Section<'_>, memory: u64) -> Sync {
         max_batch: s.size("max_batch", MIB.min(memory / 8)),
         timeout: s.duration("timeout", Duration::from_secs(30)),
         token_file: readable(s, "token_file"),
+        tls: sync_tls(s),
     }
+}
+
+fn sync_tls(s: &mut Section<'_>) -> ClientTls {
+    let problems = s.problems();
+    let tls = ClientTls { ca: readable(s, "ca_file"), identity: pair(s, "cert_file", "key_file") };
+    if s.problems() == problems
+        && let Err(error) = tls.check()
+    {
+        s.complain("", error.to_string());
+    }
+    tls
 }
 
 fn log(s: &mut Section<'_>) -> Log {
@@ -164,15 +178,27 @@ fn log(s: &mut Section<'_>) -> Log {
 }
 
 fn tls(s: &mut Section<'_>) -> Option<Tls> {
-    match (readable(s, "tls_cert"), readable(s, "tls_key")) {
+    let problems = s.problems();
+    let tls = pair(s, "tls_cert", "tls_key")?;
+    if s.problems() == problems
+        && let Err(error) = server_config(&tls, &[])
+    {
+        s.complain("tls_cert", error.to_string());
+    }
+    Some(tls)
+}
+
+/// A certificate and its key: both or none.
+fn pair(s: &mut Section<'_>, cert_key: &str, key_key: &str) -> Option<Tls> {
+    match (readable(s, cert_key), readable(s, key_key)) {
         (Some(cert), Some(key)) => Some(Tls { cert, key }),
         (None, None) => None,
         (Some(_), None) => {
-            s.complain("tls_key", "tls_cert is set and tls_key is not; TLS needs both PEM files");
+            s.complain(key_key, format!("{cert_key} is set and {key_key} is not; TLS needs both PEM files"));
             None
         }
         (None, Some(_)) => {
-            s.complain("tls_cert", "tls_key is set and tls_cert is not; TLS needs both PEM files");
+            s.complain(cert_key, format!("{key_key} is set and {cert_key} is not; TLS needs both PEM files"));
             None
         }
     }

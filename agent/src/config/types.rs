@@ -9,6 +9,7 @@ use super::secret::Secret;
 use crate::ingest::route::RouteSpec;
 use crate::ingest::subscriber::SubscribeSpec;
 use crate::ring::RingConfig;
+use crate::tls::client::ClientTls;
 
 /// Everything the agent can be told.
 #[derive(Debug, Clone)]
@@ -117,6 +118,8 @@ pub struct Sync {
     pub timeout: Duration,
     /// File with the bearer token; read again before it is used, so that it can be exchanged.
     pub token_file: Option<PathBuf>,
+    /// Whom an `https://` hub must be vouched for by, and who we are there.
+    pub tls: ClientTls,
 }
 
 /// Logging.

@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::Api;
 use super::lobby::{Guest, Lobby};
@@ -20,13 +19,12 @@ use super::router::router;
 use super::timed_io::TimedIo;
 use crate::crowd::{self, Crowd};
 use crate::ring::{Reservation, Use};
+use crate::tls::door::{self, Door};
 
 /// Read buffer of a connection; it also bounds the head of a request. The least that hyper takes is 8 KiB.
 const BUFFER_BYTES: usize = 16 << 10;
 /// What a connection may hold: a read buffer, half as much to write, and its state.
 const CONNECTION_BYTES: u64 = 2 * BUFFER_BYTES as u64;
-/// What TLS holds on top: its record buffers in both directions and the handshake.
-const TLS_BYTES: u64 = 48 << 10;
 const MAX_HEADERS: usize = 64;
 /// How often those who wait are looked at, when nothing else happens.
 const LOBBY_TICK: Duration = Duration::from_millis(250);
@@ -37,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct ServerConfig {
     /// TLS, or plain TCP.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Door>,
     /// Connections at a time; further ones wait.
     pub max_connections: usize,
     /// Connections that wait for a place; the latest of further ones are closed.
@@ -73,7 +71,7 @@ pub async fn serve(
                 api.counters.opened();
                 let open = Open { api, _place: place };
                 tokio::select! {
-                    () = guest.leave.notified() => open.api.counters.turn_away(),
+                    () = guest.leaves() => open.api.counters.turn_away(),
                     () = connection(waiting.stream, &open, &config, watcher, Marked::new(service, &guest)) => {}
                 }
             });
@@ -112,10 +110,10 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// A place for a connection from `peer`, if there is room; otherwise asks others to leave, if it is they who should.
 fn place(api: &Api, config: &ServerConfig, crowd: &Arc<Crowd<Guest>>, peer: IpAddr) -> Option<(Place, Arc<Guest>)> {
-    let bytes = CONNECTION_BYTES + if config.tls.is_some() { TLS_BYTES } else { 0 };
+    let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
     let held = (crowd.len() < config.max_connections).then(|| api.ring.reserve_for(Use::Http, bytes).ok()).flatten();
     let Some(held) = held else {
-        crowd.surplus(peer, Instant::now()).iter().for_each(|guest| guest.leave.notify_one());
+        crowd.surplus(peer, Instant::now()).iter().for_each(|guest| guest.send_away());
         return None;
     };
     let guest = Arc::new(Guest::default());
@@ -147,9 +145,9 @@ async fn connection(stream: TcpStream, open: &Open, config: &ServerConfig, watch
     // Answers are small; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &config.tls else { return speak(stream, config, watcher, service).await };
-    let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
+    let handshake = Box::pin(tls.shake(stream));
     match tokio::time::timeout(config.header_timeout, handshake).await {
-        Ok(Ok(stream)) => speak(stream, config, watcher, service).await,
+        Ok(Ok(stream)) => Box::pin(speak(stream, config, watcher, service)).await,
         Ok(Err(error)) => {
             open.api.counters.turn_away();
             tracing::debug!("http: no TLS with a client: {error}");

@@ -98,13 +98,13 @@ pub struct Now {
 /// Gives the time of the system as [`Now`].
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    start: std::time::Instant,
+    start: tokio::time::Instant,
 }
 
 impl Clock {
     /// A clock whose monotonic time starts here.
     pub fn start() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self { start: tokio::time::Instant::now() }
     }
 
     /// The time now.

@@ -1,11 +1,15 @@
 //! One exchange with a hub over HTTP.
 
 use super::SyncConfig;
+use crate::tls::TlsError;
+use crate::tls::client::{Named, explained, innermost};
+use crate::watched::Watched;
 use pyralog_sync_protocol::Failure;
 use pyralog_sync_protocol::frame::CONTENT_TYPE;
 use reqwest::header::{CONTENT_TYPE as CONTENT_TYPE_HEADER, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, Url};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Largest answer that is read: every log with a cursor, twice over.
@@ -24,15 +28,19 @@ pub enum ClientError {
         /// What is wrong.
         why: String,
     },
+    /// The certificates of the configuration cannot be used.
+    #[error("sync.ca_file, sync.cert_file, sync.key_file: {0}")]
+    Tls(#[from] TlsError),
     /// The HTTP client does not come up (no TLS roots on this machine, for example).
-    #[error("the HTTP client for sync cannot be set up: {0}")]
+    #[error("the HTTP client for sync cannot be set up: {}", innermost(.0))]
     Setup(#[from] reqwest::Error),
 }
 
 /// Speaks to one hub.
 #[derive(Debug, Clone)]
 pub struct HubClient {
-    http: Client,
+    /// Made anew when the certificates change.
+    http: Arc<Watched<Client>>,
     hello: Url,
     batch: Url,
     token_file: Option<PathBuf>,
@@ -57,22 +65,26 @@ impl HubClient {
             Ok(url)
         };
         let (hello, batch) = (path("hello")?, path("batch")?);
-        let http = Client::builder()
-            .user_agent(concat!("pyralog-agent/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(config.timeout.min(Duration::from_secs(10)))
-            .timeout(config.timeout)
-            // One exchange at a time needs one connection; a hub behind an address that moves is found again soon.
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(90))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        let (tls, timeout) = (config.tls.clone(), config.timeout);
+        let http = Watched::open("certificates for sync", tls.files(), move || -> Result<_, ClientError> {
+            let builder = Client::builder()
+                .user_agent(concat!("pyralog-agent/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(timeout.min(Duration::from_secs(10)))
+                .timeout(timeout)
+                // One exchange at a time needs one connection; a hub behind an address that moves is found again soon.
+                .pool_max_idle_per_host(1)
+                .pool_idle_timeout(Duration::from_secs(90))
+                .redirect(reqwest::redirect::Policy::none());
+            Ok(tls.apply(builder)?.build()?)
+        })?;
+        let http = Arc::new(http);
         Ok(Self { http, hello, batch, token_file: config.token_file.clone() })
     }
 
     /// Sends a message and gives the bytes of the protocol's answer.
     pub async fn exchange(&self, hello: bool, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
         let url = if hello { &self.hello } else { &self.batch };
-        let mut request = self.http.post(url.clone()).header(CONTENT_TYPE_HEADER, CONTENT_TYPE).body(message);
+        let mut request = self.http.get().post(url.clone()).header(CONTENT_TYPE_HEADER, CONTENT_TYPE).body(message);
         if let Some(token) = self.token()? {
             request = request.bearer_auth(token);
         }
@@ -109,15 +121,13 @@ impl HubClient {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let said = self.read(response, 64 << 10).await.unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
-        let said: String = said.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect();
+        let said = words_of(&said);
         let message = match (status, &self.token_file) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(path)) => {
+            (StatusCode::UNAUTHORIZED, Some(path)) => {
                 format!("the hub refused the token in {}: put a token of this agent there. {said}", path.display())
             }
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
-                format!("the hub asks for a token: set sync.token_file. {said}")
-            }
+            (StatusCode::UNAUTHORIZED, None) => format!("the hub asks for a token: set sync.token_file. {said}"),
+            (StatusCode::FORBIDDEN, _) => format!("the hub refused this agent: {said}"),
             (status, _) if status.is_success() => {
                 format!("{} does not answer as a hub: check sync.upstream", self.hello.origin().ascii_serialization())
             }
@@ -133,11 +143,18 @@ impl HubClient {
         if error.is_timeout() {
             return format!("{host}:{port} did not answer in time");
         }
-        let mut last: &dyn std::error::Error = error;
-        while let Some(source) = last.source() {
-            last = source;
-        }
         let what = if error.is_connect() { "cannot be reached" } else { "broke off the exchange" };
-        format!("{host}:{port} {what}: {last}")
+        let why = explained(error, NAMED);
+        format!("{host}:{port} {what}: {why}")
     }
+}
+
+const NAMED: Named = Named { url: "sync.upstream", ca: "sync.ca_file", cert: "sync.cert_file" };
+
+/// The error of a JSON answer, else its text, fit for a log.
+fn words_of(body: &[u8]) -> String {
+    let json = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let error = json.as_ref().and_then(|json| json.get("error")?.as_str());
+    let text = error.map_or_else(|| String::from_utf8_lossy(body), Into::into);
+    text.chars().filter(|c| !c.is_control()).take(MAX_MESSAGE).collect()
 }

@@ -1,22 +1,20 @@
 //! The loop: gather what happened, tell the sender, do what it says.
 
 use super::client::HubClient;
+use super::link::{Exchange, Link, Packing};
 use super::report::{SyncReport, SyncShared, SyncState};
 use super::source::RingSource;
 use super::{ClientError, SyncConfig};
 use crate::ring::{Clock, Reservation, Ring, Use};
 use pyralog_sync_protocol::{Action, Failure, Incarnation, Sender, SenderConfig, SenderState};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest time between two looks at the sender, so that a clock that jumps cannot keep it asleep.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 /// How long to wait when the budget has no room for a batch.
 const NO_ROOM_WAIT: Duration = Duration::from_millis(500);
-
-type Exchange = Pin<Box<dyn Future<Output = Result<Vec<u8>, Failure>> + Send>>;
 
 /// What the loop woke up for.
 enum Happened {
@@ -47,6 +45,20 @@ pub async fn run(
     shared: Arc<SyncShared>,
 ) -> Result<(), ClientError> {
     let client = HubClient::new(&config)?;
+    drive(client, Packing::OffThread, &config, ring, clock, incarnation, shared).await;
+    Ok(())
+}
+
+/// [`run`] over any link. Of `config` it takes the pace alone; who and where is the link's matter.
+pub async fn drive(
+    link: impl Link,
+    packing: Packing,
+    config: &SyncConfig,
+    ring: Ring,
+    clock: Clock,
+    incarnation: [u8; 16],
+    shared: Arc<SyncShared>,
+) {
     ring.events().set_pending_threshold(config.threshold);
     let seed = u64::from_le_bytes(incarnation[..8].try_into().unwrap_or_default());
     // A batch is held in memory beside the ring: under a small cap it must be small.
@@ -55,7 +67,8 @@ pub async fn run(
     let mut driver = Driver {
         sender: Sender::new(Incarnation(incarnation), sender_config),
         max_batch: u64::from(max_batch),
-        client,
+        link,
+        packing,
         ring,
         clock,
         shared,
@@ -67,7 +80,7 @@ pub async fn run(
     };
     loop {
         let happened = match driver.act().await {
-            Next::End => return Ok(()),
+            Next::End => return,
             Next::Exchange => driver.gather(MAX_SLEEP).await,
             Next::Wait(wait) => driver.gather(wait).await,
         };
@@ -75,11 +88,12 @@ pub async fn run(
     }
 }
 
-struct Driver {
+struct Driver<L> {
     sender: Sender,
     /// Bytes that a batch may take.
     max_batch: u64,
-    client: HubClient,
+    link: L,
+    packing: Packing,
     ring: Ring,
     clock: Clock,
     shared: Arc<SyncShared>,
@@ -92,8 +106,10 @@ struct Driver {
     told: Option<String>,
 }
 
-impl Driver {
-    /// Only gathers; decides nothing.
+impl<L: Link> Driver<L> {
+    /// Only gathers; decides nothing. Of several things that happened, the first of this order comes first, so that a driver
+    /// whose time and link are simulated does the same again; none can starve another, as the sender looks at the time
+    /// whatever it is told.
     async fn gather(&mut self, wait: Duration) -> Happened {
         let exchange = async {
             match &mut self.exchange {
@@ -102,6 +118,7 @@ impl Driver {
             }
         };
         tokio::select! {
+            biased;
             answer = exchange => Happened::Answer(answer),
             () = self.shared.flush.notified() => Happened::Flush,
             () = self.ring.events().pending() => Happened::Demand,
@@ -174,12 +191,8 @@ impl Driver {
     /// Seals the open segments and waits until they are packed.
     async fn seal(&mut self) {
         self.ring.seal_all(self.clock.now());
-        let ring = self.ring.clone();
-        // A panic in there is a fault of ours; the round then ships what is packed.
-        let packed = tokio::task::spawn_blocking(move || while ring.pack_next() {}).await;
-        if let Err(error) = packed {
-            tracing::error!(%error, "packing stopped");
-        }
+        // Should packing break, the round ships what is packed.
+        self.packing.pack_all(&self.ring).await;
     }
 
     fn begin(&mut self, hello: bool, message: Vec<u8>) {
@@ -187,8 +200,7 @@ impl Driver {
             held.shrink_to(message.capacity() as u64);
         }
         self.shared.sent(message.len());
-        let client = self.client.clone();
-        self.exchange = Some(Box::pin(async move { client.exchange(hello, message).await }));
+        self.exchange = Some(self.link.exchange(hello, message));
     }
 
     /// Logs a failure once, and the recovery from it.

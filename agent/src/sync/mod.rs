@@ -1,20 +1,25 @@
 //! Ships the ring's logs to a hub: a thin driver around [`pyralog_sync_protocol::Sender`].
 //!
 //! The driver owns the socket and the clock. Its loop only gathers what happened; what follows from it is decided by the
-//! sender. One exchange is under way at a time.
+//! sender. One exchange is under way at a time. Its [`Link`] and the runtime's clock are all that it knows of the world, so
+//! that a simulation can bring its own.
 
 mod client;
 mod driver;
+mod link;
 mod report;
 mod source;
 
 pub use client::{ClientError, HubClient};
-pub use driver::run;
+pub use driver::{drive, run};
+pub use link::{Exchange, Link, Packing};
 pub use report::{SyncReport, SyncShared, SyncState};
 
 use pyralog_sync_protocol::AgentId;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::tls::client::ClientTls;
 
 /// How an agent reaches its hub and how often.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub struct SyncConfig {
     pub threshold: u64,
     /// A file that holds the bearer token for the hub.
     pub token_file: Option<PathBuf>,
+    /// Whom an `https://` hub must be vouched for by, and who we are there.
+    pub tls: ClientTls,
     /// How long one exchange may take.
     pub timeout: Duration,
 }
@@ -45,6 +52,7 @@ impl SyncConfig {
             max_batch: 1 << 20,
             threshold: 4 << 20,
             token_file: None,
+            tls: ClientTls::default(),
             timeout: Duration::from_secs(30),
         }
     }

@@ -2,8 +2,9 @@
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// What the sync driver is doing, in the words of the status document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -46,3 +46,34 @@ async fn with_a_certificate_the_door_speaks_https() {
     let read = client.get(format!("{url}/v1/logs/climate/records")).send().await.unwrap();
     assert_eq!(read.text().await.unwrap().lines().count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_certificate_is_shown_without_a_restart_and_open_connections_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let renew = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        made.cert.pem()
+    };
+    let trusting = |pem: &str| {
+        let trusted = reqwest::Certificate::from_pem(pem.as_bytes()).unwrap();
+        reqwest::Client::builder().tls_certs_only([trusted]).build().unwrap()
+    };
+    let old = renew();
+    let files = [("http.tls_cert", cert.to_str().unwrap()), ("http.tls_key", key.to_str().unwrap())];
+    let agent = Agent::start(&files).await;
+    let url = format!("https://localhost:{}/healthz", agent.app.endpoints().http.port());
+    let keeping = trusting(&old);
+    assert!(keeping.get(&url).send().await.unwrap().status().is_success());
+
+    std::fs::write(&key, "no key").unwrap();
+    agent.app.look_at_files();
+    assert!(trusting(&old).get(&url).send().await.is_ok(), "a broken file changes nothing");
+    let new = renew();
+    agent.app.look_at_files();
+    assert!(trusting(&new).get(&url).send().await.unwrap().status().is_success());
+    assert!(trusting(&old).get(&url).send().await.is_err(), "the old one is still shown");
+    assert!(keeping.get(&url).send().await.is_ok(), "the connection from before goes on");
+}

@@ -7,4 +7,6 @@ mod clients;
 mod hub_trouble;
 mod lifecycle;
 mod memory;
+mod pki;
 mod quickstart;
+mod tls;

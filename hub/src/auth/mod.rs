@@ -1,107 +1,152 @@
-//! Who may write and read: bearer tokens, of which the hub keeps only hashes.
+//! Who may write and read: by bearer tokens, of which the hub keeps only hashes, and by client certificates.
+//!
+//! | to do | with a tokens file | without one, with client certificates |
+//! |---|---|---|
+//! | sync as A | a sync token for A; a certificate, if one is shown, must name A too | a certificate that names A |
+//! | read A | a read token for A | a certificate that names A |
+//! | read all agents, metrics | a read token for `*` | nobody |
+//!
+//! So a token never widens what a device's certificate lets it write, and no certificate opens the whole fleet.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+mod certificate;
 pub mod tokens;
 
+pub use certificate::Certificate;
+use certificate::can_name;
 use tokens::{Scope, Tokens, TokensError};
 
-/// How often the tokens file is looked at for changes.
-const RELOAD_EVERY: Duration = Duration::from_secs(2);
+use crate::watched::Watched;
 
-/// Decides about requests by the tokens file, which may change while the hub runs.
+/// Decides about requests by the tokens file, which may change while the hub runs, and by certificates.
 #[derive(Debug)]
 pub struct Auth {
-    file: Option<PathBuf>,
-    loaded: Mutex<Loaded>,
+    tokens: Option<Watched<Tokens>>,
+    /// Whether clients are asked for certificates.
+    certificates: bool,
 }
 
-#[derive(Debug)]
-struct Loaded {
-    tokens: Arc<Tokens>,
-    stamp: Option<(SystemTime, u64)>,
-    looked_at: Instant,
+/// Who asks.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// What came with the request.
+    pub headers: HeaderMap,
+    /// What the connection was opened with, if anything.
+    pub certificate: Option<Certificate>,
 }
 
 /// Why a request may not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// No token came along.
     #[error(
         "this hub wants a token: send the header `Authorization: Bearer TOKEN`; the hub's operator makes one with \
          `pyralog-hub token new --agent AGENT --tokens FILE` (add `--scope read` for reading)"
     )]
-    Missing,
+    NoToken,
     /// The token is not valid here.
     #[error(
         "the token is not valid here: it is unknown to this hub, or made for another agent or the other scope \
          (sync, read); the hub's operator lists and makes tokens with `pyralog-hub token`"
     )]
-    Wrong,
+    WrongToken,
+    /// The connection was opened without a certificate, and there are no tokens to show instead.
+    #[error("this hub knows clients by their certificates: connect with one that its authority has signed")]
+    NoCertificate,
+    /// The certificate is for other agents.
+    #[error("the client certificate names {carries} and the request is for agent {asked:?}{}", name_hint(asked))]
+    OtherName {
+        /// The names in the certificate.
+        carries: String,
+        /// The agent of the request.
+        asked: String,
+    },
+    /// No certificate opens all agents.
+    #[error(
+        "a client certificate opens its own agent alone; for all agents the hub wants a read token, and it is not \
+         started with a tokens file"
+    )]
+    AllAgents,
+}
+
+fn name_hint(asked: &str) -> &'static str {
+    if can_name(asked) {
+        "; give this client a certificate with that DNS name, or set its agent_id to the name"
+    } else {
+        ", which is no DNS name, so no certificate can carry it: choose another agent_id"
+    }
+}
+
+impl Denied {
+    /// Whether a token would help.
+    pub fn wants_token(&self) -> bool {
+        matches!(self, Self::NoToken | Self::WrongToken)
+    }
 }
 
 impl Auth {
     /// Reads the tokens file; with none, everybody may do everything.
     pub fn open(file: Option<PathBuf>) -> Result<Self, TokensError> {
-        let (tokens, stamp) = match &file {
-            Some(path) => {
-                let stamp = stamp(path);
-                (Tokens::read(path)?, stamp)
+        let tokens = match file {
+            Some(file) => {
+                let path = file.clone();
+                Some(Watched::open("tokens", vec![file], move || Tokens::read(&path))?)
             }
-            None => (Tokens::default(), None),
+            None => None,
         };
-        let loaded = Mutex::new(Loaded { tokens: Arc::new(tokens), stamp, looked_at: Instant::now() });
-        Ok(Self { file, loaded })
+        Ok(Self { tokens, certificates: false })
     }
 
-    /// Whether tokens are asked for at all.
+    /// The same, where TLS asks clients for certificates.
+    #[must_use]
+    pub fn with_certificates(self, certificates: bool) -> Self {
+        Self { certificates, ..self }
+    }
+
+    /// Whether anything is asked for at all.
     pub fn is_on(&self) -> bool {
-        self.file.is_some()
+        self.tokens.is_some() || self.certificates
     }
 
-    /// Whether the bearer of `headers` may do `scope` to `agent`; `None` asks for all agents.
-    pub fn check(&self, headers: &HeaderMap, scope: Scope, agent: Option<&str>) -> Result<(), Denied> {
-        if self.file.is_none() {
-            return Ok(());
+    /// Whether `caller` may do `scope` to `agent`; `None` asks for all agents.
+    pub fn check(&self, caller: &Caller, scope: Scope, agent: Option<&str>) -> Result<(), Denied> {
+        if let (Scope::Sync, true, Some(_)) = (scope, self.certificates, &caller.certificate) {
+            named(caller, agent)?;
         }
-        let token = bearer(headers).ok_or(Denied::Missing)?;
-        match self.tokens().allows(token, scope, agent) {
-            true => Ok(()),
-            false => Err(Denied::Wrong),
-        }
-    }
-
-    fn tokens(&self) -> Arc<Tokens> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &self.file
-            && loaded.looked_at.elapsed() >= RELOAD_EVERY
-        {
-            loaded.looked_at = Instant::now();
-            let stamp = stamp(file);
-            if stamp.is_some() && stamp != loaded.stamp {
-                match Tokens::read(file) {
-                    Ok(tokens) => {
-                        tracing::info!(file = %file.display(), tokens = tokens.len(), "tokens read again");
-                        loaded.tokens = Arc::new(tokens);
-                    }
-                    // Nobody is locked out, or let in, by a typing mistake.
-                    Err(error) => tracing::error!("keeping the tokens from before: {error}"),
-                }
-                loaded.stamp = stamp;
+        match &self.tokens {
+            Some(tokens) => {
+                let token = bearer(&caller.headers).ok_or(Denied::NoToken)?;
+                if tokens.get().allows(token, scope, agent) { Ok(()) } else { Err(Denied::WrongToken) }
             }
+            None if self.certificates => named(caller, agent),
+            None => Ok(()),
         }
-        Arc::clone(&loaded.tokens)
+    }
+
+    /// Looks at the tokens file now.
+    pub(crate) fn look(&self) {
+        if let Some(tokens) = &self.tokens {
+            tokens.look();
+        }
     }
 }
 
-fn stamp(file: &std::path::Path) -> Option<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+/// Whether the caller's certificate names the agent.
+fn named(caller: &Caller, agent: Option<&str>) -> Result<(), Denied> {
+    let certificate = caller.certificate.as_ref().ok_or(Denied::NoCertificate)?;
+    let asked = agent.ok_or(Denied::AllAgents)?;
+    if certificate.names(asked) {
+        return Ok(());
+    }
+    Err(Denied::OtherName { carries: certificate.told(), asked: asked.to_owned() })
+}
+
+fn is_agent_id(text: &str) -> bool {
+    pyralog_sync_protocol::AgentId::new(text).is_ok()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -113,10 +158,19 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn caller(authorization: Option<&str>, names: Option<&[&str]>) -> Caller {
+        let headers = authorization.map(|value| (AUTHORIZATION, value.parse().unwrap()));
+        let certificate = names.map(|names| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            Certificate::read(rcgen::generate_simple_self_signed(names).unwrap().cert.der())
+        });
+        Caller { headers: headers.into_iter().collect(), certificate }
+    }
+
     #[test]
     fn without_a_file_everybody_may() {
         let auth = Auth::open(None).unwrap();
-        assert_eq!(auth.check(&HeaderMap::new(), Scope::Sync, Some("a")), Ok(()));
+        assert_eq!(auth.check(&Caller::default(), Scope::Sync, Some("a")), Ok(()));
     }
 
     #[test]
@@ -125,13 +179,52 @@ mod tests {
         let file = folder.path().join("tokens");
         let token = tokens::create(&file, "a", Scope::Sync).unwrap();
         let auth = Auth::open(Some(file)).unwrap();
-        let with = |value: &str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
-        assert_eq!(auth.check(&HeaderMap::new(), Scope::Sync, Some("a")), Err(Denied::Missing));
-        assert_eq!(auth.check(&with("Basic eDp5"), Scope::Sync, Some("a")), Err(Denied::Missing));
-        assert_eq!(auth.check(&with("Bearer nonsense"), Scope::Sync, Some("a")), Err(Denied::Wrong));
+        let with = |value: &str| caller(Some(value), None);
+        assert_eq!(auth.check(&caller(None, None), Scope::Sync, Some("a")), Err(Denied::NoToken));
+        assert_eq!(auth.check(&with("Basic eDp5"), Scope::Sync, Some("a")), Err(Denied::NoToken));
+        assert_eq!(auth.check(&with("Bearer nonsense"), Scope::Sync, Some("a")), Err(Denied::WrongToken));
         let good = with(&format!("bearer {token}"));
         assert_eq!(auth.check(&good, Scope::Sync, Some("a")), Ok(()));
-        assert_eq!(auth.check(&good, Scope::Sync, Some("b")), Err(Denied::Wrong));
-        assert_eq!(auth.check(&good, Scope::Read, Some("a")), Err(Denied::Wrong));
+        assert_eq!(auth.check(&good, Scope::Sync, Some("b")), Err(Denied::WrongToken));
+        assert_eq!(auth.check(&good, Scope::Read, Some("a")), Err(Denied::WrongToken));
+    }
+
+    #[test]
+    fn a_certificate_opens_its_own_agent_and_nothing_else() {
+        let auth = Auth::open(None).unwrap().with_certificates(true);
+        let device = caller(None, Some(&["a"]));
+        for scope in [Scope::Sync, Scope::Read] {
+            assert_eq!(auth.check(&device, scope, Some("a")), Ok(()));
+            let error = auth.check(&device, scope, Some("b")).unwrap_err().to_string();
+            assert!(error.contains("names \"a\"") && error.contains("agent \"b\""), "{error}");
+            assert_eq!(auth.check(&caller(None, None), scope, Some("a")), Err(Denied::NoCertificate));
+        }
+        assert_eq!(auth.check(&device, Scope::Read, None), Err(Denied::AllAgents));
+        let error = auth.check(&device, Scope::Sync, Some(".a")).unwrap_err().to_string();
+        assert!(error.contains("no DNS name"), "{error}");
+    }
+
+    #[test]
+    fn with_both_the_token_and_the_certificate_must_fit_the_agent_that_syncs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens");
+        let bearer = |agent, scope| format!("Bearer {}", tokens::create(&file, agent, scope).unwrap());
+        let (any, a, readers) = (bearer("*", Scope::Sync), bearer("a", Scope::Sync), bearer("*", Scope::Read));
+        let auth = Auth::open(Some(file.clone())).unwrap().with_certificates(true);
+        let sync = |token: Option<&str>, names: Option<&[&str]>, agent| {
+            auth.check(&caller(token, names), Scope::Sync, Some(agent))
+        };
+        assert_eq!(sync(Some(&a), Some(&["a"]), "a"), Ok(()));
+        assert_eq!(sync(None, Some(&["a"]), "a"), Err(Denied::NoToken));
+        assert_eq!(sync(Some(&readers), Some(&["a"]), "a"), Err(Denied::WrongToken));
+        assert!(matches!(sync(Some(&any), Some(&["a"]), "b"), Err(Denied::OtherName { .. })), "a token widens nothing");
+        assert_eq!(sync(Some(&a), Some(&["a", "b"]), "b"), Err(Denied::WrongToken), "nor does a certificate");
+        // Where certificates are optional, a token stands for one that is not shown.
+        assert_eq!(sync(Some(&a), None, "a"), Ok(()));
+        assert_eq!(sync(None, None, "a"), Err(Denied::NoToken));
+        // Reading is for tokens: the operator's certificate names no agent.
+        let read = |token: Option<&str>, agent| auth.check(&caller(token, Some(&["operator"])), Scope::Read, agent);
+        assert_eq!((read(Some(&readers), Some("a")), read(Some(&readers), None)), (Ok(()), Ok(())));
+        assert_eq!(read(None, Some("operator")), Err(Denied::NoToken));
     }
 }

@@ -16,6 +16,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::{Choice, ConstantTimeEq};
 
+use super::is_agent_id;
+
 /// Most tokens in a file: every check looks at all of them.
 pub const MAX_TOKENS: usize = 100_000;
 
@@ -190,10 +192,6 @@ fn parse(line: &str) -> Result<Token, &'static str> {
     let hex = hash.strip_prefix("blake3:").ok_or("the hash does not begin with blake3:")?;
     let hash = blake3::Hash::from_hex(hex).map_err(|_| "the hash is not 64 hex digits")?;
     Ok(Token { agent: (agent != "*").then(|| agent.into()), scope: scope.parse()?, hash: *hash.as_bytes() })
-}
-
-fn is_agent_id(text: &str) -> bool {
-    pyralog_sync_protocol::AgentId::new(text).is_ok()
 }
 
 fn ends_with_newline(path: &Path) -> std::io::Result<bool> {

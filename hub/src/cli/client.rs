@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::table::{Align, Table, grouped, moment};
-use super::{AccountArgs, CliError, ClientArgs, ReadArgs};
+use super::{AccountArgs, CliError, ClientArgs, ReadArgs, trust};
 
 /// Longest answer that is no stream of records.
 const MAX_ANSWER: usize = 256 << 20;
@@ -19,18 +19,21 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'
 
 pub(super) async fn agents(args: ClientArgs) -> Result<ExitCode, CliError> {
     let client = Client::new(&args)?;
-    let mut all = Vec::new();
+    let (mut all, mut damaged) = (Vec::new(), serde_json::Map::new());
     loop {
         let after = all.last().and_then(|agent: &Value| agent["agent"].as_str());
         let query = after.map(|after| format!("?after={}", segment(after))).unwrap_or_default();
         let mut page = client.json(&format!("/v1/agents{query}")).await?;
+        if let Some(of_page) = page["damaged"].as_object_mut() {
+            damaged.append(of_page);
+        }
         match page["agents"].as_array_mut() {
             Some(agents) if !agents.is_empty() => all.append(agents),
             _ => break,
         }
     }
     if args.json {
-        return print_json(&serde_json::json!({ "agents": all }));
+        return print_json(&serde_json::json!({ "agents": all, "damaged": damaged }));
     }
     let heads = [("AGENT", Align::Left), ("EPOCH", Align::Right), ("SINCE", Align::Left), ("LOGS", Align::Right)];
     let mut table = Table::new(&heads);
@@ -39,7 +42,17 @@ pub(super) async fn agents(args: ClientArgs) -> Result<ExitCode, CliError> {
         table.row([text(&agent["agent"]), count(&agent["epoch"]), since, count(&agent["log_count"])]);
     }
     table.print();
-    Ok(ExitCode::SUCCESS)
+    tell_damage("agent", Some(&damaged))
+}
+
+/// Names what could not be shown.
+fn tell_damage(what: &str, damaged: Option<&serde_json::Map<String, Value>>) -> Result<ExitCode, CliError> {
+    let lines: Vec<_> =
+        damaged.into_iter().flatten().map(|(name, why)| format!("{what} {name}: {}", text(why))).collect();
+    match lines.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Err(CliError::failed(lines.join("\n"))),
+    }
 }
 
 pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
@@ -85,7 +98,7 @@ pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
     }
     table.print();
     print_receipts(&account);
-    Ok(ExitCode::SUCCESS)
+    tell_damage("log", account["damaged"].as_object())
 }
 
 /// The epochs of one log, or the logs of one agent.
@@ -199,11 +212,10 @@ impl Client {
             }
             None => std::env::var("PYRALOG_TOKEN").ok(),
         };
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(Duration::from_secs(60))
-            .build()
-            .map_err(CliError::failed)?;
+        let builder =
+            reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
+        let builder = trust::with(&args.tls, builder).map_err(CliError::configuration)?;
+        let http = builder.build().map_err(|error| CliError::failed(trust::explained(&chain(&error))))?;
         Ok(Self { http, url: args.url.trim_end_matches('/').to_owned(), token })
     }
 
@@ -214,7 +226,8 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let response = request.send().await.map_err(|error| {
-            CliError::failed(format!("no answer from {}: {}; does a hub run there?", self.url, chain(&error)))
+            let why = trust::explained(&chain(&error));
+            CliError::failed(format!("no answer from {}: {why}; does a hub run there?", self.url))
         })?;
         if response.status().is_success() {
             return Ok(response);
@@ -254,7 +267,7 @@ fn print_json(value: &Value) -> Result<ExitCode, CliError> {
 }
 
 /// An error with its causes, which `reqwest` keeps to itself otherwise.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -12,6 +12,7 @@ mod client;
 mod offline;
 mod serve;
 mod table;
+mod trust;
 
 /// The front door of a Pyralog cluster: takes the batches of agents, stores them, and reads them back.
 #[derive(Debug, Parser)]
@@ -74,9 +75,18 @@ pub(crate) struct ServeArgs {
     /// Where to keep entries: a directory, as file:///path or plain path.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// File of hashed tokens; without it the hub only listens on this machine.
+    /// File of hashed tokens; without it, or --tls-client-ca, the hub only listens on this machine.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
+    /// The hub's certificate chain, PEM: HTTPS instead of HTTP. Read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Authorities of clients' certificates, PEM: a client may sync as the agents that its certificate names.
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
     /// Any key of the configuration, e.g. --set limits.max_batch=8MiB.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -91,9 +101,25 @@ pub(crate) struct ClientArgs {
     /// File with a token for reading; the variable PYRALOG_TOKEN works too.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Print JSON as the hub sends it.
     #[arg(long)]
     json: bool,
+}
+
+/// How a client command trusts an https:// hub, and who it is there.
+#[derive(Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// Authority that signed the hub's certificate, PEM; without it, the system's authorities are trusted.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// This client's certificate chain, PEM, for a hub that asks for one.
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// The private key of --cert-file, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -39,7 +39,7 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
         let result = match &finding.fault {
             None => "ok".to_owned(),
             Some(fault) => {
-                found.push(format!("{}: {}", fault.name, fault.reason));
+                found.push(format!("{}: {}\n    what to do: {}", fault.name, fault.reason, fault.remedy));
                 format!("FAULT {}", found.len())
             }
         };

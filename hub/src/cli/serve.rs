@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use super::{CliError, ServeArgs};
 use crate::config::Config;
 use crate::run::{StartError, start};
+use crate::tls::ClientAuth;
 
 pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
@@ -16,23 +17,26 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     // Both before anything is promised: a signal in between must not be lost.
     let listen = |kind| signal(kind).map_err(|error| CliError::failed(format!("no signals: {error}")));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hangup = listen(SignalKind::hangup())?;
     let running = start(&config).await.map_err(|error| match error {
-        StartError::Tokens(_) => CliError::configuration(error),
+        StartError::Tokens(_) | StartError::Tls(_) => CliError::configuration(error),
         _ => CliError::failed(error),
     })?;
     tracing::info!("entries are kept in {}", running.store());
-    match &config.tokens {
-        Some(file) => tracing::info!(file = %file.display(), "agents and readers need tokens"),
-        None if config.allow_anonymous => tracing::warn!("everybody who can reach this hub may write and read"),
-        None => tracing::info!("no tokens: everybody on this machine may write and read"),
-    }
+    say_who_may(&config);
     tracing::info!("listening on {}", running.url());
     // For scripts, which may have asked for port 0.
     let _ = writeln!(std::io::stdout(), "listening on {}", running.url());
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: looking at the files of tokens and certificates");
+                running.look_at_files();
+            }
+        }
     }
     tracing::info!(grace = ?config.shutdown_grace, "stopping: no new requests; a second signal ends at once");
     let orderly = tokio::select! {
@@ -44,6 +48,27 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
         tracing::warn!("ended with requests in work: nothing that was acknowledged is lost");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn say_who_may(config: &Config) {
+    if let Some(file) = &config.tokens {
+        tracing::info!(file = %file.display(), "agents and readers need tokens");
+    }
+    match (&config.tls.client_ca, config.tls.client_auth.unwrap_or_default()) {
+        (Some(file), ClientAuth::Required) => {
+            tracing::info!(file = %file.display(), "every client needs a certificate of these authorities");
+        }
+        (Some(file), ClientAuth::Optional) => {
+            tracing::info!(file = %file.display(), "clients may show a certificate of these authorities");
+        }
+        (None, _) if config.tokens.is_some() => {
+            if config.tls.cert.is_none() && !config.listen.ip().is_loopback() {
+                tracing::warn!("tokens cross the network in the clear: set tls.cert and tls.key");
+            }
+        }
+        (None, _) if config.allow_anonymous => tracing::warn!("everybody who can reach this hub may write and read"),
+        (None, _) => tracing::info!("no tokens: everybody on this machine may write and read"),
+    }
 }
 
 fn config(args: &ServeArgs) -> Result<Config, CliError> {
@@ -58,7 +83,13 @@ fn config(args: &ServeArgs) -> Result<Config, CliError> {
     let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
     flags.extend(args.listen.clone().map(|listen| ("listen", listen)));
     flags.extend(args.store.clone().map(|store| ("store", store)));
-    flags.extend(args.tokens.as_ref().map(|tokens| ("tokens", path(tokens))));
+    let files = [
+        ("tokens", &args.tokens),
+        ("tls.cert", &args.tls_cert),
+        ("tls.key", &args.tls_key),
+        ("tls.client_ca", &args.tls_client_ca),
+    ];
+    flags.extend(files.into_iter().filter_map(|(key, file)| Some((key, path(file.as_ref()?)))));
     // Variables that are not UTF-8 are none of ours.
     let environment =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::Config;
+use crate::tls::ClientAuth;
 
 /// One key.
 #[derive(Debug)]
@@ -28,16 +29,24 @@ pub static KEYS: &[Key] = &[
             text.parse().map(|v| config.store = v).map_err(|e: crate::store::StoreUrlError| e.to_string())
         },
     },
-    Key {
-        name: "tokens",
-        set: |config, text| {
-            config.tokens = (!text.is_empty()).then(|| PathBuf::from(text));
-            Ok(())
-        },
-    },
+    Key { name: "tokens", set: |config, text| path(text).map(|v| config.tokens = v) },
     Key {
         name: "allow_anonymous",
         set: |config, text| parse(text, "true or false").map(|v| config.allow_anonymous = v),
+    },
+    Key { name: "tls.cert", set: |config, text| path(text).map(|v| config.tls.cert = v) },
+    Key { name: "tls.key", set: |config, text| path(text).map(|v| config.tls.key = v) },
+    Key { name: "tls.client_ca", set: |config, text| path(text).map(|v| config.tls.client_ca = v) },
+    Key {
+        name: "tls.client_auth",
+        set: |config, text| {
+            config.tls.client_auth = Some(match text.trim() {
+                "required" => ClientAuth::Required,
+                "optional" => ClientAuth::Optional,
+                _ => return Err(format!("{text:?} is not known; write required or optional")),
+            });
+            Ok(())
+        },
     },
     Key { name: "shutdown_grace", set: |config, text| duration(text).map(|v| config.shutdown_grace = v) },
     Key {
@@ -94,6 +103,21 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
 pub(super) fn of_variable(name: &str) -> Option<&'static str> {
     let path = name.strip_prefix("PYRALOG_")?.to_ascii_lowercase().replace("__", ".");
     find(&path).map(|key| key.name)
+}
+
+/// How the command line sets a key: some have a flag of their own.
+pub(super) fn as_flag(name: &str) -> String {
+    match name {
+        "listen" | "store" | "tokens" | "tls.cert" | "tls.key" | "tls.client_ca" => {
+            format!("--{}", name.replace(['_', '.'], "-"))
+        }
+        other => format!("--set {other}"),
+    }
+}
+
+/// Nothing unsets it, so that a variable may take back what a file says.
+fn path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
 fn parse<T: std::str::FromStr>(text: &str, takes: &str) -> Result<T, String> {

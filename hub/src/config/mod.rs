@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::store::{StoreUrl, default_directory};
+use crate::tls::{ClientAuth, TlsFiles};
 
 mod file;
 pub mod keys;
@@ -20,8 +21,10 @@ pub struct Config {
     pub store: StoreUrl,
     /// The file of hashed tokens; `None` lets everybody in.
     pub tokens: Option<PathBuf>,
-    /// Whether a hub without tokens may listen to more than this machine.
+    /// Whether a hub without credentials may listen to more than this machine.
     pub allow_anonymous: bool,
+    /// TLS, if its files are given.
+    pub tls: TlsConfig,
     /// How long requests may go on after a request to stop.
     pub shutdown_grace: Duration,
     /// What the hub takes on at once.
@@ -30,6 +33,28 @@ pub struct Config {
     pub sync: SyncConfig,
     /// What it logs: a level or `tracing` directives.
     pub log: String,
+}
+
+/// TLS of the listener. [`Config::resolve`] sees to it that the keys go together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// The hub's certificate chain.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+    /// The authorities of clients' certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Whether every client needs one; required if nothing is said.
+    pub client_auth: Option<ClientAuth>,
+}
+
+impl TlsConfig {
+    /// The files to speak TLS with; `None` for plain HTTP.
+    pub fn files(&self) -> Option<TlsFiles> {
+        let (cert, key) = (self.cert.clone()?, self.key.clone()?);
+        let clients = self.client_ca.clone().map(|ca| (ca, self.client_auth.unwrap_or_default()));
+        Some(TlsFiles { cert, key, clients })
+    }
 }
 
 /// Caps on what clients can make the hub hold and do at once.
@@ -63,6 +88,7 @@ impl Default for Config {
             store: StoreUrl::Directory(default_directory()),
             tokens: None,
             allow_anonymous: false,
+            tls: TlsConfig::default(),
             shutdown_grace: Duration::from_secs(10),
             limits: Limits {
                 max_batch: 8 << 20,
@@ -139,7 +165,7 @@ impl Config {
             }
         }
         for (key, value) in flags {
-            config.set(key, value, || format!("--{}", key.replace('_', "-")))?;
+            config.set(key, value, || keys::as_flag(key))?;
         }
         config.check()?;
         Ok(config)
@@ -154,19 +180,42 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
+        self.check_tls()?;
         if self.tokens.is_some() && self.allow_anonymous {
             let text = "`tokens` and `allow_anonymous` contradict each other: leave one of them out";
             return Err(ConfigError::Combination(text.into()));
         }
-        if self.tokens.is_none() && !self.allow_anonymous && !self.listen.ip().is_loopback() {
+        let known = self.tokens.is_some() || self.tls.client_ca.is_some();
+        if !known && !self.allow_anonymous && !self.listen.ip().is_loopback() {
             return Err(ConfigError::Combination(format!(
                 "`listen = \"{}\"` is open to the network without any credentials: set `tokens` (make some with \
-                 `pyralog-hub token new`), or listen on 127.0.0.1, or set `allow_anonymous = true` if everybody who can \
+                 `pyralog-hub token new`) or `tls.client_ca`, or listen on 127.0.0.1, or set `allow_anonymous = true` if everybody who can \
                  reach this port may write and read",
                 self.listen
             )));
         }
         Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let tls = &self.tls;
+        let text = match (&tls.cert, &tls.key) {
+            (Some(_), None) => "`tls.cert` is set and `tls.key` is not: TLS needs both PEM files",
+            (None, Some(_)) => "`tls.key` is set and `tls.cert` is not: TLS needs both PEM files",
+            (None, None) if tls.client_ca.is_some() => {
+                "`tls.client_ca` is set and `tls.cert` is not: clients show certificates over TLS alone; set `tls.cert` \
+                 and `tls.key`"
+            }
+            _ if tls.client_ca.is_none() && tls.client_auth.is_some() => {
+                "`tls.client_auth` is set and `tls.client_ca` is not: set it to the PEM file of the authorities that sign \
+                 clients' certificates"
+            }
+            _ if tls.client_ca.is_some() && self.allow_anonymous => {
+                "`tls.client_ca` and `allow_anonymous` contradict each other: leave one of them out"
+            }
+            _ => return Ok(()),
+        };
+        Err(ConfigError::Combination(text.into()))
     }
 }
 
@@ -222,6 +271,29 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_of_tls_go_together_and_a_client_authority_is_a_credential() {
+        let all = "[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_ca = \"/a\"\nclient_auth = \"optional\"";
+        let files = resolve(&format!("listen = \"0.0.0.0:7390\"\n{all}"), &[], &[]).unwrap().tls.files().unwrap();
+        assert_eq!(files.clients, Some(("/a".into(), ClientAuth::Optional)));
+        let flags = [("tls.cert", "/c"), ("tls.key", "/k"), ("tls.client_ca", "/a")];
+        let files = resolve("", &[], &flags).unwrap().tls.files().unwrap();
+        assert_eq!(files.clients, Some(("/a".into(), ClientAuth::Required)));
+        for (text, words) in [
+            ("[tls]\ncert = \"/c\"".to_owned(), "`tls.key` is not"),
+            ("[tls]\nkey = \"/k\"".into(), "`tls.cert` is not"),
+            ("[tls]\nclient_ca = \"/a\"".into(), "over TLS alone"),
+            ("[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_auth = \"required\"".into(), "`tls.client_ca` is not"),
+            (format!("allow_anonymous = true\n{all}"), "contradict"),
+            ("[tls]\nclient_auth = \"requird\"".into(), "required or optional"),
+            ("[tls]\nclient_cert = \"/a\"".into(), "did you mean `tls.c"),
+            ("listen = \"0.0.0.0:7390\"\n[tls]\ncert = \"/c\"\nkey = \"/k\"".into(), "without any credentials"),
+        ] {
+            let error = resolve(&text, &[], &[]).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn the_example_file_documents_every_key_and_its_default() {
         let text = include_str!("../../../examples/config/hub.toml");
         let active: String =
@@ -237,7 +309,7 @@ mod tests {
         assert!(resolve(text, &[], &[]).is_ok());
         let mut shown = resolve(&active, &[], &[]).unwrap();
         let default = Config::default();
-        (shown.tokens, shown.store) = (None, default.store.clone());
+        (shown.tokens, shown.store, shown.tls) = (None, default.store.clone(), TlsConfig::default());
         assert_eq!(shown, default);
     }
 }

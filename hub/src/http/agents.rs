@@ -2,10 +2,10 @@
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
-use serde_json::json;
+use http::StatusCode;
 
 use super::App;
+use super::caller::Asker;
 use super::query::Parameters;
 use super::reply::{self, Failure, Names};
 use crate::account;
@@ -14,20 +14,20 @@ use crate::auth::tokens::Scope;
 /// Agents or logs in one answer, unless asked otherwise, and at most.
 const PAGE: usize = 1_000;
 
-pub(super) async fn list(State(app): State<App>, headers: HeaderMap, query: RawQuery) -> Result<Response, Failure> {
-    app.inner.auth.check(&headers, Scope::Read, None)?;
+pub(super) async fn list(State(app): State<App>, Asker(caller): Asker, query: RawQuery) -> Result<Response, Failure> {
+    app.inner.auth.check(&caller, Scope::Read, None)?;
     let (after, limit) = page(query)?;
-    let agents = account::agents(&*app.inner.store, after.as_deref(), limit).await?;
-    Ok(reply::json(StatusCode::OK, &json!({ "agents": agents })))
+    let fleet = account::agents(&*app.inner.store, after.as_deref(), limit).await?;
+    Ok(reply::json(StatusCode::OK, &fleet))
 }
 
 pub(super) async fn agent(
     State(app): State<App>,
     Names(agent): Names<String>,
-    headers: HeaderMap,
+    Asker(caller): Asker,
     query: RawQuery,
 ) -> Result<Response, Failure> {
-    app.inner.auth.check(&headers, Scope::Read, Some(&agent))?;
+    app.inner.auth.check(&caller, Scope::Read, Some(&agent))?;
     let (after, limit) = page(query)?;
     let account = account::agent(&*app.inner.store, &agent, after.as_deref(), limit).await?;
     Ok(reply::json(StatusCode::OK, &account))
@@ -36,10 +36,10 @@ pub(super) async fn agent(
 pub(super) async fn log(
     State(app): State<App>,
     Names((agent, log)): Names<(String, String)>,
-    headers: HeaderMap,
+    Asker(caller): Asker,
     query: RawQuery,
 ) -> Result<Response, Failure> {
-    app.inner.auth.check(&headers, Scope::Read, Some(&agent))?;
+    app.inner.auth.check(&caller, Scope::Read, Some(&agent))?;
     Parameters::parse(query.0.as_deref(), &[])?;
     let account = account::log(&*app.inner.store, &agent, &log).await?;
     Ok(reply::json(StatusCode::OK, &account))

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::App;
+use super::caller::Asker;
 use super::reply::Failure;
 use crate::auth::tokens::Scope;
 use crate::session::Done;
@@ -36,6 +37,7 @@ pub struct Metrics {
     records_read: Counter,
     damaged: Counter,
     connections: Gauge,
+    tls_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -53,6 +55,7 @@ impl Default for Metrics {
             records_read: Counter::default(),
             damaged: Counter::default(),
             connections: Gauge::default(),
+            tls_failures: Counter::default(),
         };
         metrics.register();
         metrics
@@ -63,7 +66,11 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("sync_replies", "Answers to hellos and batches, by what they say", self.replies.clone());
-        registry.register("unauthorized", "Requests of agents without a valid token", self.unauthorized.clone());
+        registry.register(
+            "unauthorized",
+            "Requests of agents without a valid token or certificate",
+            self.unauthorized.clone(),
+        );
         registry.register("received_bytes", "Bytes of hellos and batches as received", self.received_bytes.clone());
         registry.register("committed_entries", "Entries created in the store", self.entries.clone());
         registry.register("committed_bytes", "Bytes of entries created in the store", self.stored_bytes.clone());
@@ -77,6 +84,7 @@ impl Metrics {
         registry.register("read_records", "Records sent to readers", self.records_read.clone());
         registry.register("damaged_entries", "Damaged entries met while reading", self.damaged.clone());
         registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("tls_failures", "Connections that ended in the TLS handshake", self.tls_failures.clone());
     }
 
     pub(super) fn replied(&self, result: &'static str) {
@@ -110,13 +118,17 @@ impl Metrics {
         self.damaged.inc();
     }
 
+    pub(super) fn tls_failed(&self) {
+        self.tls_failures.inc();
+    }
+
     pub(super) fn connections(&self) -> &Gauge {
         &self.connections
     }
 }
 
-pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Failure> {
-    app.inner.auth.check(&headers, Scope::Read, None)?;
+pub(super) async fn metrics(State(app): State<App>, Asker(caller): Asker) -> Result<Response, Failure> {
+    app.inner.auth.check(&caller, Scope::Read, None)?;
     let mut body = String::new();
     text::encode(&mut body, &app.inner.metrics.registry)
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -15,13 +15,15 @@ use crate::session::Sessions;
 use crate::store::SharedStore;
 
 mod agents;
+mod caller;
+mod door;
 mod health;
 mod metrics;
 mod page;
 mod query;
 mod records;
 mod reply;
-pub mod server;
+pub(crate) mod server;
 mod sync;
 
 pub use metrics::Metrics;
@@ -69,6 +71,11 @@ impl App {
             readiness: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Looks at the tokens file now.
+    pub(crate) fn look(&self) {
+        self.inner.auth.look();
     }
 
     /// All routes.

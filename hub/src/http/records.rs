@@ -21,6 +21,7 @@ use pyralog_segment::{Format, RecordsWriter};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
+use super::caller::Asker;
 use super::query::{Parameters, bad, time};
 use super::reply::{Failure, Names};
 use crate::auth::tokens::Scope;
@@ -44,13 +45,13 @@ const PARAMETERS: &[&str] = &["epoch", "from_offset", "from", "to", "limit", "fo
 pub(super) async fn records(
     State(app): State<App>,
     Names((agent, log)): Names<(String, String)>,
-    headers: HeaderMap,
+    Asker(caller): Asker,
     query: RawQuery,
 ) -> Result<Response, Failure> {
-    app.inner.auth.check(&headers, Scope::Read, Some(&agent))?;
+    app.inner.auth.check(&caller, Scope::Read, Some(&agent))?;
     let parameters = Parameters::parse(query.0.as_deref(), PARAMETERS)?;
     let selection = selection(&parameters)?;
-    let format = format(&parameters, &headers)?;
+    let format = format(&parameters, &caller.headers)?;
     let skip = parameters.get("damaged", "stop or skip", |text| match text {
         "stop" => Some(false),
         "skip" => Some(true),

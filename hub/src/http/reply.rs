@@ -76,7 +76,8 @@ impl IntoResponse for Failure {
 
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, denied.to_string())
+        let status = if denied.wants_token() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        Self::new(status, denied.to_string())
     }
 }
 

@@ -1,20 +1,27 @@
-//! The accept loop: bounded connections, HTTP/1.1 and HTTP/2, and an orderly end.
+//! The accept loop: bounded connections, TLS or not, HTTP/1.1 and HTTP/2, and an orderly end.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::App;
+use super::door;
+use crate::auth::Certificate;
+use crate::tls::Tls;
 
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a client may take for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait after the system refused a connection for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -22,34 +29,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Streams that one HTTP/2 connection may open at once.
 const MAX_STREAMS: u32 = 64;
 
+/// Largest head of an HTTP/1.1 request.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Header lines of an HTTP/1.1 request.
+const MAX_HEADERS: usize = 64;
+
+/// Largest list of headers of an HTTP/2 request, unpacked.
+const MAX_HEADER_LIST: u32 = 32 << 10;
+
+/// What a connection is served with.
+#[derive(Clone)]
+struct Serving {
+    app: App,
+    builder: Arc<Builder<TokioExecutor>>,
+    service: TowerToHyperService<axum::Router>,
+    /// Turns true when the hub stops.
+    stop: watch::Receiver<bool>,
+}
+
 /// Serves `app` on `listener` until `stop` is ready; then waits up to `grace` for requests in work. Says whether all of
 /// them came to their end.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     app: App,
+    tls: Option<Arc<Tls>>,
     max_connections: usize,
     grace: Duration,
     stop: impl Future<Output = ()>,
 ) -> bool {
-    let router = app.router();
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(64 << 10);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .keep_alive_interval(Some(Duration::from_secs(30)))
-        .max_header_list_size(32 << 10);
-    let builder = Arc::new(builder);
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(max_connections));
+    let max_connections = u32::try_from(max_connections).unwrap_or(u32::MAX);
+    let places = Arc::new(Semaphore::new(max_connections as usize));
+    let (stopping, stopped) = watch::channel(false);
+    let service = TowerToHyperService::new(app.router());
+    let serving = Serving { app, builder: Arc::new(builder()), service, stop: stopped };
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             () = &mut stop => break,
         };
-        let (stream, permit) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 crate::throttle::every_10s!(skipped => tracing::warn!(skipped, "cannot accept a connection: {error}"));
@@ -59,26 +79,97 @@ pub async fn serve(
         };
         // Small answers should not wait for each other; a socket that cannot is served all the same.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let watched = graceful.watch(connection);
-        let app = app.clone();
-        app.inner.metrics.connections().inc();
+        let (serving, tls) = (serving.clone(), tls.clone());
         tokio::spawn(async move {
-            if let Err(error) = watched.await {
-                tracing::debug!("a connection ended: {error}");
+            serving.app.inner.metrics.connections().inc();
+            match tls {
+                None => speak(&serving, stream, None).await,
+                Some(tls) => secure(&serving, &tls, stream, peer).await,
             }
-            app.inner.metrics.connections().dec();
+            serving.app.inner.metrics.connections().dec();
             drop(permit);
         });
     }
     drop(listener);
-    tokio::time::timeout(grace, graceful.shutdown()).await.is_ok()
+    stopping.send_replace(true);
+    // With every place free again, no connection is left.
+    tokio::time::timeout(grace, places.acquire_many(max_connections)).await.is_ok()
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(Some(Duration::from_secs(30)))
+        .max_header_list_size(MAX_HEADER_LIST);
+    builder
 }
 
 /// Waits for a place, then for a connection to give it to.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+/// Shakes hands, which is timed and ends with the hub, and speaks over what comes of it.
+async fn secure(serving: &Serving, tls: &Tls, stream: TcpStream, peer: SocketAddr) {
+    // Boxed: a task has the size of the largest thing that it ever holds, and the handshake is large.
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, Box::pin(door::handshake(tls.acceptor(), stream)));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = stopped(&serving.stop) => return,
+    };
+    let failure = match shaken {
+        Ok(Ok(stream)) => {
+            let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let certificate = presented.map(Certificate::read);
+            return Box::pin(speak(serving, stream, certificate)).await;
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long over the handshake".to_owned(),
+    };
+    serving.app.inner.metrics.tls_failed();
+    crate::throttle::every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
+}
+
+async fn speak<S>(serving: &Serving, stream: S, certificate: Option<Certificate>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = serving.service.clone();
+    let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
+        hyper::service::Service::call(&service, request)
+    });
+    let mut connection = std::pin::pin!(serving.builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&serving.stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("a connection ended: {error}");
+    }
+}
+
+/// Completes when the hub stops.
+async fn stopped(stop: &watch::Receiver<bool>) {
+    // An error says that the server is gone, which is a stop as well.
+    let _ = stop.clone().wait_for(|stop| *stop).await;
 }

@@ -13,7 +13,9 @@ use pyralog_sync_protocol::AgentId;
 use pyralog_sync_protocol::frame::{Refusal, RefusalKind, Reply};
 
 use super::App;
+use super::caller::Asker;
 use super::reply::{Failure, Names};
+use crate::auth::Caller;
 use crate::auth::tokens::Scope;
 use crate::clock::unix_nanos;
 use crate::session::Outcome;
@@ -30,21 +32,22 @@ enum Message {
     Batch,
 }
 
-pub(super) async fn hello(state: State<App>, path: Names<String>, headers: HeaderMap, body: Body) -> Response {
-    take(Message::Hello, state.0, path.0, headers, body).await.unwrap_or_else(IntoResponse::into_response)
+pub(super) async fn hello(state: State<App>, path: Names<String>, caller: Asker, body: Body) -> Response {
+    take(Message::Hello, state.0, path.0, caller.0, body).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-pub(super) async fn batch(state: State<App>, path: Names<String>, headers: HeaderMap, body: Body) -> Response {
-    take(Message::Batch, state.0, path.0, headers, body).await.unwrap_or_else(IntoResponse::into_response)
+pub(super) async fn batch(state: State<App>, path: Names<String>, caller: Asker, body: Body) -> Response {
+    take(Message::Batch, state.0, path.0, caller.0, body).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// Credentials first, then a place among those in flight, and only then the body.
-async fn take(message: Message, app: App, agent: String, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+async fn take(message: Message, app: App, agent: String, caller: Caller, body: Body) -> Result<Response, Failure> {
     let inner = &*app.inner;
     let agent = AgentId::new(&agent)
         .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("{agent:?} is no agent id: {error}")))?;
-    if let Err(denied) = inner.auth.check(&headers, Scope::Sync, Some(agent.as_str())) {
+    if let Err(denied) = inner.auth.check(&caller, Scope::Sync, Some(agent.as_str())) {
         inner.metrics.unauthorized();
+        crate::throttle::every_10s!(skipped => tracing::warn!(%agent, skipped, "refused to take batches: {denied}"));
         return Err(denied.into());
     }
     let Ok(_permit) = inner.in_flight.try_acquire() else {
@@ -55,7 +58,7 @@ async fn take(message: Message, app: App, agent: String, headers: HeaderMap, bod
         Message::Hello => MAX_HELLO,
         Message::Batch => inner.max_batch,
     };
-    let body = match read(&app, &headers, body, limit).await? {
+    let body = match read(&app, &caller.headers, body, limit).await? {
         Ok(body) => body,
         Err(refusal) => return Ok(refuse(&app, refusal)),
     };

@@ -30,6 +30,9 @@ const LOCKS: usize = 1024;
 /// cannot hold all places in work.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
+/// When to try again at least, if the store is damaged where the agent's data should go.
+const DAMAGED_RETRY: Duration = Duration::from_secs(60);
+
 /// Steps that one request may take: above what the largest batch needs (8,192 frames, each retried a few times).
 const MAX_STEPS: usize = 100_000;
 
@@ -282,8 +285,12 @@ impl<'a> Driver<'a> {
     }
 
     fn failed(&mut self, error: StoreError) -> Outcome {
-        let retry_after = self.inner.terms.retry_after;
-        let detail = format!("{error}; keep the data and try again later");
+        let terms = self.inner.terms.retry_after;
+        let (retry_after, detail) = match &error {
+            StoreError::Unavailable { .. } => (terms, format!("{error}; keep the data and try again later")),
+            // It takes a person to mend it.
+            StoreError::Damaged { .. } => (terms.max(DAMAGED_RETRY), format!("{error}; run pyralog-hub verify")),
+        };
         let reply = Reply::Refusal(Refusal::new(RefusalKind::Busy { retry_after }, detail, Vec::new()));
         Outcome { reply, done: self.done, store_error: Some(error) }
     }

@@ -11,6 +11,7 @@ use hashbrown::HashSet;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
+use super::names::Digits;
 use super::objects::{ObjectsStore, Pick, unavailable};
 use super::{StoreError, names};
 
@@ -68,7 +69,7 @@ impl LocalRoot {
     }
 
     /// Reads a folder's names without looking at its files: a chain may have very many.
-    pub(super) async fn numbers(&self, folder: &Path, width: usize, mut pick: Pick) -> Result<Vec<u64>, StoreError> {
+    pub(super) async fn numbers(&self, folder: &Path, digits: Digits, mut pick: Pick) -> Result<Vec<u64>, StoreError> {
         let path = self.file(folder);
         let listed = blocking(move || {
             let entries = match std::fs::read_dir(path) {
@@ -79,7 +80,7 @@ impl LocalRoot {
             for entry in entries {
                 let name = entry?.file_name();
                 // Temporary files (`…#1`) have another width and other characters.
-                if let Some(number) = name.to_str().and_then(|name| names::number(&Path::from(name), width)) {
+                if let Some(number) = name.to_str().and_then(|name| names::number(&Path::from(name), digits)) {
                     pick.offer(number);
                 }
             }

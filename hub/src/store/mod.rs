@@ -13,6 +13,7 @@ use bytes::Bytes;
 mod directory;
 mod names;
 mod objects;
+mod seal;
 mod url;
 
 pub use directory::open_directory;
@@ -34,6 +35,25 @@ pub struct Chain<'a> {
     pub epoch: u32,
     /// The log's name, as the agent wrote it.
     pub log: &'a str,
+}
+
+/// Where the objects of one kind are kept; each has a number there, so that place and number name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place<'a> {
+    /// Records of an agent's epochs, by epoch.
+    Epochs(&'a str),
+    /// Marks of an agent's epochs that have ended, by epoch; nothing is in them.
+    Closed(&'a str),
+    /// The register of an agent's epoch, by position.
+    Register(&'a str, u32),
+    /// Heads that an agent told of during an epoch, by their sum.
+    Heads(&'a str, u32),
+    /// An agent's schemas, by fingerprint as a big-endian number.
+    Schemas(&'a str),
+    /// The schemas that a chain uses, by fingerprint; nothing is in them.
+    Notes(Chain<'a>),
+    /// The entries of a chain, by base.
+    Entries(Chain<'a>),
 }
 
 /// What a create-if-absent found.
@@ -58,8 +78,8 @@ pub enum StoreError {
         /// The environment's own words.
         reason: String,
     },
-    /// An object is there that cannot be one of ours.
-    #[error("the store holds a foreign or damaged object at {name}: {reason}")]
+    /// An object is not what was stored there, or is gone.
+    #[error("the store's object {name} is damaged or foreign: {reason}")]
     Damaged {
         /// The object's name.
         name: String,
@@ -85,8 +105,19 @@ pub trait Store: Send + Sync + 'static {
     /// epochs are dense.
     fn last_epoch<'a>(&'a self, agent: &'a str, known: u32) -> StoreFuture<'a, Option<(u32, Bytes)>>;
 
+    /// The object with this number in a place, whole and as it was stored: another is [`StoreError::Damaged`].
+    fn object<'a>(&'a self, place: Place<'a>, number: u64) -> StoreFuture<'a, Option<Bytes>>;
+
+    /// Up to `limit` (at most [`MAX_PAGE`]) numbers of the objects in a place, ascending, from `from` on.
+    fn numbers<'a>(&'a self, place: Place<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<u64>>;
+
+    /// The name under which an object is stored, for messages to people.
+    fn object_name(&self, place: Place<'_>, number: u64) -> String;
+
     /// The record of one epoch.
-    fn epoch<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>>;
+    fn epoch<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>> {
+        self.object(Place::Epochs(agent), epoch.into())
+    }
 
     /// Creates `epoch` of `agent`. This create is the compare-and-set which decides who owns the epoch.
     fn create_epoch<'a>(&'a self, agent: &'a str, epoch: u32, record: Bytes) -> StoreFuture<'a, Put>;
@@ -103,20 +134,27 @@ pub trait Store: Send + Sync + 'static {
     /// Stores heads under `order`, a number that grows as heads grow; older ones may be deleted afterwards.
     fn put_heads<'a>(&'a self, agent: &'a str, epoch: u32, order: u64, heads: Bytes) -> StoreFuture<'a, Put>;
 
-    /// Whether the schema with this fingerprint is stored.
+    /// Whether the schema with this fingerprint is stored, and whole.
     fn has_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, bool>;
 
     /// The schema with this fingerprint.
-    fn schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Option<Bytes>>;
+    fn schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Option<Bytes>> {
+        self.object(Place::Schemas(agent), u64::from_be_bytes(fingerprint))
+    }
 
-    /// Stores a schema under its fingerprint.
+    /// Stores a schema under its fingerprint. One that is there and damaged is replaced: the fingerprint says what it was.
     fn put_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8], schema: Bytes) -> StoreFuture<'a, Put>;
 
     /// Notes that a chain uses the schema, so that readers find its columns without reading its entries.
     fn note_schema<'a>(&'a self, chain: Chain<'a>, fingerprint: [u8; 8]) -> StoreFuture<'a, Put>;
 
     /// The schemas noted for a chain, ordered by fingerprint.
-    fn noted_schemas<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Vec<[u8; 8]>>;
+    fn noted_schemas<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Vec<[u8; 8]>> {
+        Box::pin(async move {
+            let noted = self.numbers(Place::Notes(chain), 0, MAX_PAGE).await?;
+            Ok(noted.into_iter().map(u64::to_be_bytes).collect())
+        })
+    }
 
     /// The last entry of a chain, with the offset at which it begins.
     fn last_entry<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Option<(u64, Bytes)>>;
@@ -125,10 +163,14 @@ pub trait Store: Send + Sync + 'static {
     fn commit<'a>(&'a self, chain: Chain<'a>, base: u64, entry: Bytes) -> StoreFuture<'a, Put>;
 
     /// The entry which begins at `base`.
-    fn entry<'a>(&'a self, chain: Chain<'a>, base: u64) -> StoreFuture<'a, Option<Bytes>>;
+    fn entry<'a>(&'a self, chain: Chain<'a>, base: u64) -> StoreFuture<'a, Option<Bytes>> {
+        self.object(Place::Entries(chain), base)
+    }
 
     /// Up to `limit` (at most [`MAX_PAGE`]) bases of a chain, ascending, from `from` on.
-    fn bases<'a>(&'a self, chain: Chain<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<u64>>;
+    fn bases<'a>(&'a self, chain: Chain<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<u64>> {
+        self.numbers(Place::Entries(chain), from, limit)
+    }
 
     /// The greatest base of a chain at or below `offset`: where the entry which holds `offset` begins.
     fn base_at<'a>(&'a self, chain: Chain<'a>, offset: u64) -> StoreFuture<'a, Option<u64>>;
@@ -146,13 +188,20 @@ pub trait Store: Send + Sync + 'static {
     fn put_register<'a>(&'a self, agent: &'a str, epoch: u32, position: u32, record: Bytes) -> StoreFuture<'a, Put>;
 
     /// The epochs of `agent`, ascending.
-    fn epochs<'a>(&'a self, agent: &'a str) -> StoreFuture<'a, Vec<u32>>;
+    fn epochs<'a>(&'a self, agent: &'a str) -> StoreFuture<'a, Vec<u32>> {
+        Box::pin(async move {
+            let epochs = self.numbers(Place::Epochs(agent), 0, MAX_PAGE).await?;
+            Ok(epochs.into_iter().filter_map(|epoch| u32::try_from(epoch).ok()).collect())
+        })
+    }
 
     /// The epochs in which `log` has entries, ascending.
     fn log_epochs<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<u32>>;
 
-    /// The name under which an entry is stored, for messages to people.
-    fn entry_name(&self, chain: Chain<'_>, base: u64) -> String;
+    /// The name of the entry which begins at `base`.
+    fn entry_name(&self, chain: Chain<'_>, base: u64) -> String {
+        self.object_name(Place::Entries(chain), base)
+    }
 }
 
 /// A store behind one pointer, as the rest of the hub holds it.

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! agents/{agent}/epochs/{epoch:010}                   the epoch's record
-//! agents/{agent}/closed/{epoch:010}                   empty: the epoch has ended
+//! agents/{agent}/closed/{epoch:010}                   the epoch has ended
 //! agents/{agent}/register/{epoch:010}/{position:010}  a log of the epoch, or the register's end
 //! agents/{agent}/heads/{epoch:010}/{order:020}        heads heard from the agent
 //! agents/{agent}/schemas/{fingerprint hex}            a schema
 //! agents/{agent}/logs/{log}/{epoch:010}/{base:020}    an entry: a segment or a receipt
-//! agents/{agent}/logs/{log}/{epoch:010}/schemas/{fingerprint hex}   empty: the chain uses the schema
+//! agents/{agent}/logs/{log}/{epoch:010}/schemas/{fingerprint hex}   the chain uses the schema
 //! ```
 //!
 //! Numbers have a fixed width, so names order as numbers do. Agents and logs are percent-encoded down to
@@ -19,7 +19,7 @@ use std::borrow::Cow;
 use object_store::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::Chain;
+use super::{Chain, Place};
 
 /// Longest part of a name; file systems take 255 bytes, and staged uploads need some for their suffix.
 const MAX_PART: usize = 200;
@@ -34,50 +34,23 @@ pub(super) fn agents() -> Path {
     Path::from("agents")
 }
 
-/// `agents/{agent}/{kind}`
-pub(super) fn folder(agent: &str, kind: &str) -> Path {
-    to_path(format!("agents/{}/{kind}", encode(agent)))
+/// The folder of a place.
+pub(super) fn folder(place: Place<'_>) -> Path {
+    to_path(folder_name(place))
 }
 
-/// `agents/{agent}/epochs/{epoch}`
-pub(super) fn epoch(agent: &str, epoch: u32) -> Path {
-    to_path(format!("agents/{}/epochs/{epoch:010}", encode(agent)))
+/// The object with this number in a place.
+pub(super) fn object(place: Place<'_>, number: u64) -> Path {
+    let folder = folder_name(place);
+    to_path(match digits(place) {
+        Digits::Decimal(width) => format!("{folder}/{number:0width$}"),
+        Digits::Hex => format!("{folder}/{number:016x}"),
+    })
 }
 
-/// `agents/{agent}/closed/{epoch}`
-pub(super) fn closed(agent: &str, epoch: u32) -> Path {
-    to_path(format!("agents/{}/closed/{epoch:010}", encode(agent)))
-}
-
-/// `agents/{agent}/register/{epoch}/{position}`
-pub(super) fn register(agent: &str, epoch: u32, position: u32) -> Path {
-    to_path(format!("agents/{}/register/{epoch:010}/{position:010}", encode(agent)))
-}
-
-/// `agents/{agent}/heads/{epoch}`
-pub(super) fn heads_folder(agent: &str, epoch: u32) -> Path {
-    to_path(format!("agents/{}/heads/{epoch:010}", encode(agent)))
-}
-
-/// `agents/{agent}/heads/{epoch}/{order}`
-pub(super) fn heads(agent: &str, epoch: u32, order: u64) -> Path {
-    to_path(format!("agents/{}/heads/{epoch:010}/{order:020}", encode(agent)))
-}
-
-/// `agents/{agent}/schemas/{fingerprint}`
-pub(super) fn schema(agent: &str, fingerprint: [u8; 8]) -> Path {
-    to_path(format!("agents/{}/schemas/{:016x}", encode(agent), u64::from_be_bytes(fingerprint)))
-}
-
-/// `agents/{agent}/logs/{log}/{epoch}/schemas`
-pub(super) fn noted_folder(chain: Chain<'_>) -> Path {
-    to_path(format!("agents/{}/logs/{}/{:010}/schemas", encode(chain.agent), encode(chain.log), chain.epoch))
-}
-
-/// `agents/{agent}/logs/{log}/{epoch}/schemas/{fingerprint}`
-pub(super) fn noted(chain: Chain<'_>, fingerprint: [u8; 8]) -> Path {
-    let (agent, log, epoch) = (encode(chain.agent), encode(chain.log), chain.epoch);
-    to_path(format!("agents/{agent}/logs/{log}/{epoch:010}/schemas/{:016x}", u64::from_be_bytes(fingerprint)))
+/// `agents/{agent}/logs`
+pub(super) fn logs(agent: &str) -> Path {
+    to_path(format!("agents/{}/logs", encode(agent)))
 }
 
 /// `agents/{agent}/logs/{log}`
@@ -85,30 +58,53 @@ pub(super) fn log_folder(agent: &str, log: &str) -> Path {
     to_path(format!("agents/{}/logs/{}", encode(agent), encode(log)))
 }
 
-/// `agents/{agent}/logs/{log}/{epoch}`
-pub(super) fn chain(chain: Chain<'_>) -> Path {
-    to_path(format!("agents/{}/logs/{}/{:010}", encode(chain.agent), encode(chain.log), chain.epoch))
-}
-
-/// `agents/{agent}/logs/{log}/{epoch}/{base}`
-pub(super) fn entry(chain: Chain<'_>, base: u64) -> Path {
-    let (agent, log) = (encode(chain.agent), encode(chain.log));
-    to_path(format!("agents/{agent}/logs/{log}/{:010}/{base:020}", chain.epoch))
-}
-
-/// The number in the last part of a name; `None` for anything of another width.
-pub(super) fn number(name: &Path, width: usize) -> Option<u64> {
-    let part = name.filename()?;
-    (part.len() == width && part.bytes().all(|byte| byte.is_ascii_digit())).then(|| part.parse().ok()).flatten()
-}
-
-/// The fingerprint in the last part of a name.
-pub(super) fn fingerprint(name: &Path) -> Option<[u8; 8]> {
-    let part = name.filename()?;
-    if part.len() != 16 {
-        return None;
+fn folder_name(place: Place<'_>) -> String {
+    let chain_folder = |chain: Chain<'_>| {
+        let (agent, log) = (encode(chain.agent), encode(chain.log));
+        format!("agents/{agent}/logs/{log}/{:010}", chain.epoch)
+    };
+    match place {
+        Place::Epochs(agent) => format!("agents/{}/epochs", encode(agent)),
+        Place::Closed(agent) => format!("agents/{}/closed", encode(agent)),
+        Place::Register(agent, epoch) => format!("agents/{}/register/{epoch:010}", encode(agent)),
+        Place::Heads(agent, epoch) => format!("agents/{}/heads/{epoch:010}", encode(agent)),
+        Place::Schemas(agent) => format!("agents/{}/schemas", encode(agent)),
+        Place::Entries(chain) => chain_folder(chain),
+        Place::Notes(chain) => format!("{}/schemas", chain_folder(chain)),
     }
-    u64::from_str_radix(part, 16).ok().map(u64::to_be_bytes)
+}
+
+/// How the numbers of a place are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Digits {
+    /// So many decimal digits.
+    Decimal(usize),
+    /// 16 lower-case hexadecimal digits.
+    Hex,
+}
+
+/// The digits of the folder that a chain's epoch has.
+pub(super) const EPOCH: Digits = Digits::Decimal(10);
+
+pub(super) fn digits(place: Place<'_>) -> Digits {
+    match place {
+        Place::Epochs(_) | Place::Closed(_) | Place::Register(..) => EPOCH,
+        Place::Heads(..) | Place::Entries(_) => Digits::Decimal(20),
+        Place::Schemas(_) | Place::Notes(_) => Digits::Hex,
+    }
+}
+
+/// The number in the last part of a name; `None` for anything written otherwise.
+pub(super) fn number(name: &Path, digits: Digits) -> Option<u64> {
+    let part = name.filename()?;
+    let all = |is_digit: fn(&u8) -> bool| part.as_bytes().iter().all(is_digit);
+    match digits {
+        Digits::Decimal(width) if part.len() == width && all(u8::is_ascii_digit) => part.parse().ok(),
+        Digits::Hex if part.len() == 16 && all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => {
+            u64::from_str_radix(part, 16).ok()
+        }
+        _ => None,
+    }
 }
 
 /// Whether a part of an encoded name goes on in a sub-folder.
@@ -164,10 +160,11 @@ mod tests {
     #[test]
     fn names_order_as_numbers_do() {
         let chain = Chain { agent: "a", epoch: 2, log: "climate" };
-        let names: Vec<_> = [0, 9, 10, u64::MAX].map(|base| entry(chain, base).to_string()).into();
+        let entry = |base| object(Place::Entries(chain), base);
+        let names: Vec<_> = [0, 9, 10, u64::MAX].map(|base| entry(base).to_string()).into();
         assert!(names.is_sorted(), "{names:?}");
         assert_eq!(names[1], "agents/a/logs/climate/0000000002/00000000000000000009");
-        assert_eq!(number(&entry(chain, u64::MAX), 20), Some(u64::MAX));
+        assert_eq!(number(&entry(u64::MAX), Digits::Decimal(20)), Some(u64::MAX));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use object_store::path::Path;
 use object_store::{Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::directory::LocalRoot;
-use super::{Chain, MAX_PAGE, Put, Store, StoreError, StoreFuture, names};
+use super::names::Digits;
+use super::{Chain, MAX_PAGE, Place, Put, Store, StoreError, StoreFuture, names, seal};
 
 /// Largest object that the hub reads into memory. Entries are far smaller (the batch limit of the protocol); anything
 /// above is not ours.
@@ -23,6 +24,9 @@ const MAX_REGISTER: u32 = 4_096;
 
 /// Deepest cut of a long name (765 encoded bytes at most), see `names`.
 const MAX_NAME_PARTS: usize = 8;
+
+/// What is wrong where a name is listed and no object is found.
+const NO_OBJECT: &str = "something is in its place that is no object, such as a folder; or it was just removed";
 
 /// [`Store`] on top of an [`ObjectStore`] whose puts with [`PutMode::Create`] are atomic and durable.
 #[derive(Debug, Clone)]
@@ -45,11 +49,15 @@ impl ObjectsStore {
 
     async fn put(&self, name: Path, object: Bytes) -> Result<Put, StoreError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects.put_opts(&name, PutPayload::from_bytes(object), options).await {
+        let sealed = seal::put(name.as_ref(), &object);
+        match self.objects.put_opts(&name, PutPayload::from_bytes(sealed), options).await {
             Ok(_) => Ok(Put::Created),
             Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => {
                 self.settle(&name).await?;
-                Ok(Put::Exists)
+                match self.exists(&name).await? {
+                    true => Ok(Put::Exists),
+                    false => Err(damaged(&name, NO_OBJECT)),
+                }
             }
             Err(error) => Err(unavailable("write", &name, error)),
         }
@@ -62,11 +70,13 @@ impl ObjectsStore {
             Err(error) => return Err(unavailable("read", name, error)),
         };
         if found.meta.size > MAX_OBJECT {
-            let reason = format!("{} bytes, more than any entry", found.meta.size);
-            return Err(StoreError::Damaged { name: name.to_string(), reason });
+            return Err(damaged(name, format!("it has {} bytes, more than any entry", found.meta.size)));
         }
         match found.bytes().await {
-            Ok(bytes) => Ok(Some(bytes)),
+            Ok(bytes) => match seal::open(name.as_ref(), bytes) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(reason) => Err(damaged(name, reason)),
+            },
             Err(ObjectError::NotFound { .. }) => Ok(None),
             Err(error) => Err(unavailable("read", name, error)),
         }
@@ -97,15 +107,19 @@ impl ObjectsStore {
         }
     }
 
-    /// The numbers which name the objects of a folder, as `pick` wants them.
-    async fn numbers(&self, folder: &Path, width: usize, mut pick: Pick) -> Result<Vec<u64>, StoreError> {
+    /// The numbers which name the objects of a place, as `pick` wants them.
+    async fn pick(&self, place: Place<'_>, pick: Pick) -> Result<Vec<u64>, StoreError> {
+        self.picked(&names::folder(place), names::digits(place), pick).await
+    }
+
+    async fn picked(&self, folder: &Path, digits: Digits, mut pick: Pick) -> Result<Vec<u64>, StoreError> {
         if let Some(local) = &self.local {
-            return local.numbers(folder, width, pick).await;
+            return local.numbers(folder, digits, pick).await;
         }
         let mut listing = self.objects.list(Some(folder));
         while let Some(found) = listing.next().await {
             let found = found.map_err(|error| unavailable("list", folder, error))?;
-            if let Some(number) = names::number(&found.location, width) {
+            if let Some(number) = names::number(&found.location, digits) {
                 pick.offer(number);
             }
         }
@@ -154,83 +168,123 @@ impl ObjectsStore {
         let mut records = Vec::new();
         let positions = from..from.saturating_add(MAX_REGISTER);
         for position in positions {
-            let name = names::register(agent, epoch, position);
+            let name = names::object(Place::Register(agent, epoch), position.into());
             match self.get(&name).await? {
                 Some(record) => records.push(record),
                 None => break,
             }
         }
         if !records.is_empty() {
-            self.settle(&names::register(agent, epoch, from)).await?;
+            self.settle(&names::object(Place::Register(agent, epoch), from.into())).await?;
         }
         Ok(records)
     }
 
     async fn newest_epoch(&self, agent: &str, known: u32) -> Result<Option<(u32, Bytes)>, StoreError> {
+        let name_of = |epoch: u32| names::object(Place::Epochs(agent), epoch.into());
         // A known epoch can only be gone when somebody emptied the store; then the listing tells what there is.
-        let newest = match known > 0 && self.exists(&names::epoch(agent, known)).await? {
+        let newest = match known > 0 && self.exists(&name_of(known)).await? {
             true => Some(known),
             false => {
-                let folder = names::folder(agent, "epochs");
-                let greatest = self.numbers(&folder, 10, Pick::greatest(u64::from(u32::MAX))).await?;
+                let greatest = self.pick(Place::Epochs(agent), Pick::greatest(u64::from(u32::MAX))).await?;
                 greatest.first().and_then(|epoch| u32::try_from(*epoch).ok())
             }
         };
         let Some(mut newest) = newest else { return Ok(None) };
         // Epochs are dense, so one miss ends the search; another hub may have created some since.
         while let Some(next) = newest.checked_add(1) {
-            if !self.exists(&names::epoch(agent, next)).await? {
+            if !self.exists(&name_of(next)).await? {
                 break;
             }
             newest = next;
         }
-        let name = names::epoch(agent, newest);
+        let name = name_of(newest);
         if newest != known {
             self.settle(&name).await?;
         }
-        Ok(self.get(&name).await?.map(|record| (newest, record)))
+        match self.get(&name).await? {
+            Some(record) => Ok(Some((newest, record))),
+            None => Err(damaged(&name, NO_OBJECT)),
+        }
+    }
+
+    /// Creates an epoch, unless something of it is there already: its record was lost then, and whoever got the number a second time
+    /// would be told that the records of somebody else are theirs.
+    async fn new_epoch(&self, agent: &str, epoch: u32, record: Bytes) -> Result<Put, StoreError> {
+        let name = names::object(Place::Epochs(agent), epoch.into());
+        let register = self.pick(Place::Register(agent, epoch), Pick::page(0, 1)).await?;
+        // Looked at in this order: another hub may have created it, and filled its register, meanwhile.
+        if !register.is_empty() && !self.exists(&name).await? {
+            return Err(damaged(&name, "it is gone, and a register of this epoch is there"));
+        }
+        self.put(name, record).await
     }
 
     async fn newest_heads(&self, agent: &str, epoch: u32) -> Result<Option<Bytes>, StoreError> {
-        let folder = names::heads_folder(agent, epoch);
+        let place = Place::Heads(agent, epoch);
+        let mut last = None;
         // A newer one may replace what was just listed.
         for _ in 0..3 {
-            let Some(order) = self.numbers(&folder, 20, Pick::greatest(u64::MAX)).await?.first().copied() else {
+            let Some(order) = self.pick(place, Pick::greatest(u64::MAX)).await?.first().copied() else {
                 return Ok(None);
             };
-            if let Some(heads) = self.get(&names::heads(agent, epoch, order)).await? {
+            let name = names::object(place, order);
+            if let Some(heads) = self.get(&name).await? {
                 return Ok(Some(heads));
             }
+            last = Some(name);
         }
-        let reason = "they vanish as fast as they are listed".into();
-        Err(StoreError::Unavailable { action: "read", name: folder.to_string(), reason })
+        Err(damaged(&last.unwrap_or_else(|| names::folder(place)), NO_OBJECT))
     }
 
     async fn replace_heads(&self, agent: &str, epoch: u32, order: u64, heads: Bytes) -> Result<Put, StoreError> {
-        let put = self.put(names::heads(agent, epoch, order), heads).await?;
+        let place = Place::Heads(agent, epoch);
+        let put = self.put(names::object(place, order), heads).await?;
         if put == Put::Created {
-            let folder = names::heads_folder(agent, epoch);
             let older = Pick::page(0, MAX_STALE_HEADS);
-            let stale = self.numbers(&folder, 20, older).await?;
+            let stale = self.pick(place, older).await?;
             for old in stale.into_iter().filter(|old| *old < order) {
                 // Leftovers cost space alone, and the next put tries again.
-                let _ = self.objects.delete(&names::heads(agent, epoch, old)).await;
+                let _ = self.objects.delete(&names::object(place, old)).await;
             }
         }
         Ok(put)
     }
 
     async fn chain_end(&self, chain: Chain<'_>) -> Result<Option<(u64, Bytes)>, StoreError> {
-        let folder = names::chain(chain);
-        let Some(base) = self.numbers(&folder, 20, Pick::greatest(u64::MAX)).await?.first().copied() else {
-            return Ok(None);
-        };
-        let name = names::entry(chain, base);
+        let Some(base) = self.last_base(chain, u64::MAX).await? else { return Ok(None) };
+        let name = names::object(Place::Entries(chain), base);
         self.settle(&name).await?;
         match self.get(&name).await? {
             Some(entry) => Ok(Some((base, entry))),
-            None => Err(StoreError::Damaged { name: name.to_string(), reason: "it vanished while read".into() }),
+            None => Err(damaged(&name, NO_OBJECT)),
         }
+    }
+
+    async fn last_base(&self, chain: Chain<'_>, at_most: u64) -> Result<Option<u64>, StoreError> {
+        Ok(self.pick(Place::Entries(chain), Pick::greatest(at_most)).await?.first().copied())
+    }
+
+    /// Whether the schema is there, and whole.
+    async fn is_whole(&self, name: &Path) -> Result<bool, StoreError> {
+        match self.get(name).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(StoreError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn new_schema(&self, agent: &str, fingerprint: [u8; 8], schema: Bytes) -> Result<Put, StoreError> {
+        let name = names::object(Place::Schemas(agent), u64::from_be_bytes(fingerprint));
+        let put = self.put(name.clone(), schema.clone()).await?;
+        if put == Put::Exists && !self.is_whole(&name).await? {
+            // Whoever else does so writes the same bytes.
+            let sealed = PutPayload::from_bytes(seal::put(name.as_ref(), &schema));
+            self.objects.put(&name, sealed).await.map_err(|error| unavailable("write", &name, error))?;
+            tracing::warn!(object = %name, "replaced a damaged schema by what an agent sent");
+            return Ok(Put::Created);
+        }
+        Ok(put)
     }
 }
 
@@ -252,20 +306,28 @@ impl Store for ObjectsStore {
         Box::pin(self.newest_epoch(agent, known))
     }
 
-    fn epoch<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>> {
-        Box::pin(async move { self.get(&names::epoch(agent, epoch)).await })
+    fn object<'a>(&'a self, place: Place<'a>, number: u64) -> StoreFuture<'a, Option<Bytes>> {
+        Box::pin(async move { self.get(&names::object(place, number)).await })
+    }
+
+    fn numbers<'a>(&'a self, place: Place<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<u64>> {
+        Box::pin(self.pick(place, Pick::page(from, limit)))
+    }
+
+    fn object_name(&self, place: Place<'_>, number: u64) -> String {
+        names::object(place, number).to_string()
     }
 
     fn create_epoch<'a>(&'a self, agent: &'a str, epoch: u32, record: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(self.put(names::epoch(agent, epoch), record))
+        Box::pin(self.new_epoch(agent, epoch, record))
     }
 
     fn is_closed<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, bool> {
-        Box::pin(async move { self.exists(&names::closed(agent, epoch)).await })
+        Box::pin(async move { self.exists(&names::object(Place::Closed(agent), epoch.into())).await })
     }
 
     fn mark_closed<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Put> {
-        Box::pin(self.put(names::closed(agent, epoch), Bytes::new()))
+        Box::pin(self.put(names::object(Place::Closed(agent), epoch.into()), Bytes::new()))
     }
 
     fn heads<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>> {
@@ -277,31 +339,27 @@ impl Store for ObjectsStore {
     }
 
     fn has_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, bool> {
-        Box::pin(self.exists_for_good(names::schema(agent, fingerprint)))
-    }
-
-    fn schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, Option<Bytes>> {
-        Box::pin(async move { self.get(&names::schema(agent, fingerprint)).await })
+        Box::pin(async move {
+            let name = names::object(Place::Schemas(agent), u64::from_be_bytes(fingerprint));
+            let whole = self.is_whole(&name).await?;
+            if whole {
+                self.settle(&name).await?;
+            }
+            Ok(whole)
+        })
     }
 
     fn put_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8], schema: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(self.put(names::schema(agent, fingerprint), schema))
+        Box::pin(self.new_schema(agent, fingerprint, schema))
     }
 
     fn note_schema<'a>(&'a self, chain: Chain<'a>, fingerprint: [u8; 8]) -> StoreFuture<'a, Put> {
         Box::pin(async move {
-            let name = names::noted(chain, fingerprint);
+            let name = names::object(Place::Notes(chain), u64::from_be_bytes(fingerprint));
             match self.exists_for_good(name.clone()).await? {
                 true => Ok(Put::Exists),
                 false => self.put(name, Bytes::new()).await,
             }
-        })
-    }
-
-    fn noted_schemas<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Vec<[u8; 8]>> {
-        Box::pin(async move {
-            let noted = self.children(&names::noted_folder(chain)).await?.1;
-            Ok(noted.iter().take(MAX_PAGE).filter_map(names::fingerprint).collect())
         })
     }
 
@@ -310,21 +368,11 @@ impl Store for ObjectsStore {
     }
 
     fn commit<'a>(&'a self, chain: Chain<'a>, base: u64, entry: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(self.put(names::entry(chain, base), entry))
-    }
-
-    fn entry<'a>(&'a self, chain: Chain<'a>, base: u64) -> StoreFuture<'a, Option<Bytes>> {
-        Box::pin(async move { self.get(&names::entry(chain, base)).await })
-    }
-
-    fn bases<'a>(&'a self, chain: Chain<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<u64>> {
-        Box::pin(async move { self.numbers(&names::chain(chain), 20, Pick::page(from, limit)).await })
+        Box::pin(self.put(names::object(Place::Entries(chain), base), entry))
     }
 
     fn base_at<'a>(&'a self, chain: Chain<'a>, offset: u64) -> StoreFuture<'a, Option<u64>> {
-        Box::pin(
-            async move { Ok(self.numbers(&names::chain(chain), 20, Pick::greatest(offset)).await?.first().copied()) },
-        )
+        Box::pin(self.last_base(chain, offset))
     }
 
     fn agents<'a>(&'a self, after: Option<&'a str>, limit: usize) -> StoreFuture<'a, Vec<String>> {
@@ -332,7 +380,7 @@ impl Store for ObjectsStore {
     }
 
     fn logs<'a>(&'a self, agent: &'a str, after: Option<&'a str>, limit: usize) -> StoreFuture<'a, Vec<String>> {
-        Box::pin(self.decoded(names::folder(agent, "logs"), after, limit))
+        Box::pin(self.decoded(names::logs(agent), after, limit))
     }
 
     fn register<'a>(&'a self, agent: &'a str, epoch: u32, from: u32) -> StoreFuture<'a, Vec<Bytes>> {
@@ -340,26 +388,15 @@ impl Store for ObjectsStore {
     }
 
     fn put_register<'a>(&'a self, agent: &'a str, epoch: u32, position: u32, record: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(self.put(names::register(agent, epoch, position), record))
-    }
-
-    fn epochs<'a>(&'a self, agent: &'a str) -> StoreFuture<'a, Vec<u32>> {
-        Box::pin(async move {
-            let epochs = self.numbers(&names::folder(agent, "epochs"), 10, Pick::page(0, MAX_PAGE)).await?;
-            Ok(epochs.into_iter().filter_map(|epoch| u32::try_from(epoch).ok()).collect())
-        })
+        Box::pin(self.put(names::object(Place::Register(agent, epoch), position.into()), record))
     }
 
     fn log_epochs<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<u32>> {
         Box::pin(async move {
             let folders = self.children(&names::log_folder(agent, log)).await?.0;
-            let epochs = folders.iter().filter_map(|folder| names::number(folder, 10));
+            let epochs = folders.iter().filter_map(|folder| names::number(folder, names::EPOCH));
             Ok(epochs.filter_map(|epoch| u32::try_from(epoch).ok()).collect())
         })
-    }
-
-    fn entry_name(&self, chain: Chain<'_>, base: u64) -> String {
-        names::entry(chain, base).to_string()
     }
 }
 
@@ -404,6 +441,10 @@ impl Pick {
             Self::Page { found, .. } => found.into_sorted_vec(),
         }
     }
+}
+
+fn damaged(name: &Path, reason: impl Into<String>) -> StoreError {
+    StoreError::Damaged { name: name.to_string(), reason: reason.into() }
 }
 
 pub(super) fn unavailable(action: &'static str, name: &Path, error: impl std::fmt::Display) -> StoreError {

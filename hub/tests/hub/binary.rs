@@ -147,7 +147,7 @@ async fn verify_names_the_damaged_object_and_exits_with_1() {
     std::fs::write(folder.path().join(name), bytes).unwrap();
     let verified = run(&["verify", "--store", store]).await;
     assert_eq!(verified.status.code(), Some(1));
-    assert!(out(&verified).contains(name), "{}", out(&verified));
+    assert!(out(&verified).contains(name) && out(&verified).contains("what to do: "), "{}", out(&verified));
     let nothing = run(&["verify", "--store", &format!("{store}/no/such")]).await;
     assert!(nothing.status.code() == Some(2) && err(&nothing).contains("there is no store"), "{}", err(&nothing));
 }

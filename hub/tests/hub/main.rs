@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod binary;
+mod damage;
 mod device;
 mod doors;
 mod faults;
+mod pki;
 mod read;
 mod store;
 mod sync;
+mod tls;
 mod verify;

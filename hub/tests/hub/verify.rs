@@ -88,7 +88,7 @@ async fn every_kind_of_damage_is_named_with_its_object() {
         ("climate/0000000002/00000000000000000010", |store| {
             std::fs::copy(entry(store, "climate", 2, 0), entry(store, "climate", 2, 10)).unwrap();
         }),
-        ("climate/0000000001/00000000000000000000", |store| {
+        ("schemas/12fa5e2ac8a7cbe0", |store| {
             std::fs::remove_dir_all(store.join("agents/board-17/schemas")).unwrap();
         }),
     ];

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// The answer to a hello.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HelloAck {
     /// The agent's epoch.
     pub epoch: Epoch,
@@ -30,7 +30,7 @@ pub struct HelloAck {
 }
 
 /// The answer to a batch: all of it is durable, or was before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BatchAck {
     /// How long the agent should wait before the next batch.
     pub pause: Duration,

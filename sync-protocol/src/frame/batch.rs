@@ -14,7 +14,7 @@ use crate::wire::{Reader, WireError, put_bytes, put_varint};
 use alloc::vec::Vec;
 
 /// Whose batch it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BatchHead {
     /// The lifetime of the ring's contents.
     pub incarnation: Incarnation,
@@ -52,7 +52,7 @@ impl BatchHead {
 }
 
 /// A log and what the ring holds of it: offsets `[tail, head)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogHead {
     /// The log.
     pub log: LogName,

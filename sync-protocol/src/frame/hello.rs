@@ -12,7 +12,7 @@ use crate::wire::{Reader, put_varint};
 use alloc::vec::Vec;
 
 /// An agent's introduction: who it is now, and what its ring holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hello {
     /// The lifetime of the ring's contents.
     pub incarnation: Incarnation,

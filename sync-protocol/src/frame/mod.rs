@@ -214,7 +214,7 @@ impl<'a> Frames<'a> {
 }
 
 /// Any answer of a hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// To a hello.
     Hello(HelloAck),

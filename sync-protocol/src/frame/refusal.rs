@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Why a hub refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RefusalKind {
     /// A newer incarnation of this agent exists: never retry.
     Fenced {
@@ -64,7 +64,7 @@ pub enum RefusalKind {
 }
 
 /// A hub's refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// Why.
     pub kind: RefusalKind,

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 ///
 /// Invariants: `tip` is the tip of section `section` as last read or written; sections before it are settled, and their cursors
 /// are in `cursors`; an entry is only offered at `tip.cursor.next`, so a chain that the store holds stays gap-free.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BatchReceiver<B> {
     bytes: B,
     terms: Terms,

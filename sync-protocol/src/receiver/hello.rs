@@ -2,7 +2,9 @@
 //!
 //! The order matters. An epoch is *created* first, which fences the older ones at every hub that looks at the newest epoch; then
 //! the older epochs are *closed*: first the register of logs, then the chain of each log, by a `lost` receipt from its cursor to
-//! the last head that was heard, which stops a hub that had looked before; only then is the hello answered. If a hub dies in between, the next hello
+//! the last head that was heard, which stops a hub that had looked before; only then is the hello answered. The heads are read after
+//! the register is closed, and a hello looks at the register of its own epoch after it has left its heads: so one of the two sees
+//! the other, and heads that an answered hello told of are never missed. If a hub dies in between, the next hello
 //! goes on: the epochs below the newest are closed from the lowest upwards, so a mark on one tells that all below it are.
 
 use super::{Answer, Refused, Step, Terms, read_register, tip_of};
@@ -17,7 +19,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 /// Takes one hello of one agent. Drive it as the crate's first page shows.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HelloReceiver {
     hello: Hello,
     terms: Terms,
@@ -72,17 +74,16 @@ impl HelloReceiver {
             }
             (Step::IsClosed { epoch }, Answer::Exists(false)) => Ok(self.find_unclosed(Epoch(epoch.0 - 1))),
             (Step::IsClosed { epoch }, Answer::Exists(true)) => Ok(self.close_next(Epoch(epoch.0 + 1))),
-            (Step::ReadHeads { epoch }, Answer::Record(record)) => {
+            (Step::ReadHeads { .. }, Answer::Record(record)) => {
                 let record = record.as_deref().map(HeadsRecord::decode).transpose();
                 let heads = record.map_err(|error| Refused::damaged("a heads record", &error))?.unwrap_or_default();
-                let next = Step::ReadRegister { epoch: *epoch };
-                self.open_logs = heads.heads.into_iter().collect();
-                Ok(next)
+                self.open_logs.extend(heads.heads);
+                Ok(self.next_open_log())
             }
-            (Step::ReadRegister { epoch }, Answer::Register(records)) => {
-                let epoch = *epoch;
-                self.close_register(epoch, &records)
+            (Step::ReadRegister { epoch }, Answer::Register(records)) if *epoch == self.closing => {
+                self.close_register(&records)
             }
+            (Step::ReadRegister { .. }, Answer::Register(records)) => self.check_open(&records),
             (Step::PutRegister { epoch, .. }, Answer::Created(_)) => {
                 let next = Step::ReadRegister { epoch: *epoch };
                 self.count_retry("another hub is still adding logs to this agent's last epoch: try again")?;
@@ -104,7 +105,7 @@ impl HelloReceiver {
                 Ok(next)
             }
             (Step::MarkClosed { epoch }, Answer::Done) => Ok(self.close_next(Epoch(epoch.0 + 1))),
-            (Step::PutHeads { .. }, Answer::Done) => Ok(self.next_cursor()),
+            (Step::PutHeads { epoch, .. }, Answer::Done) => Ok(Step::ReadRegister { epoch: *epoch }),
             (Step::ReadLast { log, .. }, Answer::Record(last)) => {
                 let cursor = tip_of(last.as_deref())?.cursor;
                 let log = log.clone();
@@ -162,7 +163,8 @@ impl HelloReceiver {
     fn close_next(&mut self, epoch: Epoch) -> Step {
         if epoch < self.epoch {
             self.closing = epoch;
-            return Step::ReadHeads { epoch };
+            self.open_logs.clear();
+            return Step::ReadRegister { epoch };
         }
         self.closing = Epoch(0);
         let heads = self.hello.logs.iter().map(|log| (log.log.clone(), log.head)).collect();
@@ -173,9 +175,21 @@ impl HelloReceiver {
         }
     }
 
-    /// Closes the register of the closing epoch; once it is closed, its logs are all that will ever have a chain.
-    fn close_register(&mut self, epoch: Epoch, records: &[Vec<u8>]) -> Result<Step, Refused> {
-        let (logs, closed) = read_register(records)?;
+    /// Refuses a hello whose epoch ended while it was taken: whoever ended it may not have seen the heads that it told of.
+    fn check_open(&mut self, records: &[Vec<u8>]) -> Result<Step, Refused> {
+        let (_, closed) = read_register(records)?;
+        if closed {
+            let newest = Epoch(self.epoch.0.saturating_add(1));
+            let detail = "this epoch has ended: a newer process has this agent's id, stop one of the two";
+            return Err(Refused::new(RefusalKind::Fenced { newest }, detail));
+        }
+        Ok(self.next_cursor())
+    }
+
+    /// Closes the register of the closing epoch; once it is closed, its logs are all that will ever have a chain, and every
+    /// hello that will be answered has left its heads.
+    fn close_register(&mut self, records: &[Vec<u8>]) -> Result<Step, Refused> {
+        let (epoch, (logs, closed)) = (self.closing, read_register(records)?);
         if !closed {
             let position = u32::try_from(records.len()).unwrap_or(u32::MAX);
             return Ok(Step::PutRegister { epoch, position, record: RegisterRecord::Closed.encode() });
@@ -183,7 +197,7 @@ impl HelloReceiver {
         for log in logs {
             self.open_logs.entry(log).or_default();
         }
-        Ok(self.next_open_log())
+        Ok(Step::ReadHeads { epoch })
     }
 
     fn next_open_log(&mut self) -> Step {

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 /// What the driver should do next. Each step is about the agent of the request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Read the record of the newest epoch: answer [`Answer::Epoch`].
     ReadEpoch,
@@ -124,7 +124,7 @@ pub enum Answer {
 }
 
 /// What an agent may expect of this hub.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// The largest batch in bytes, at most [`MAX_BATCH`](crate::limits::MAX_BATCH).
     pub max_batch: u32,

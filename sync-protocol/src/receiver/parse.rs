@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// A batch's frames as ranges of its bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ParsedBatch {
     pub(super) head: BatchHead,
     pub(super) schemas: Vec<(Fingerprint, Range<usize>)>,
@@ -16,21 +16,21 @@ pub(super) struct ParsedBatch {
 }
 
 /// What a batch holds of one log.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Section {
     pub(super) log: LogHead,
     pub(super) pieces: Vec<Piece>,
 }
 
 /// A frame that moves the cursor of its log.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Piece {
     pub(super) content: PieceContent,
     /// The whole frame.
     pub(super) raw: Range<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum PieceContent {
     Segment { meta: SegmentMeta, hash: ChainHash, body: Range<usize> },
     Receipt(Receipt),

@@ -1,8 +1,9 @@
 //! What the endpoint can be told.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use super::access::Access;
+use crate::tls::door::Door;
 
 /// Settings of the MQTT endpoint.
 #[derive(Debug, Clone)]
@@ -10,7 +11,7 @@ pub struct MqttServerConfig {
     /// Where to listen; the server that is given a bound listener does not look at it.
     pub listen: SocketAddr,
     /// TLS for every connection; `None` is plain TCP.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Door>,
     /// Who may connect.
     pub access: Access,
     /// Connections at one time; more are closed at once.

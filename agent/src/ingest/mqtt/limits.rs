@@ -20,9 +20,6 @@ pub(super) const TOPIC_ALIASES: u16 = 16;
 /// Bytes charged for a connection: its task, socket and small buffers.
 pub(super) const CONNECTION_COST: u64 = 4 * 1024;
 
-/// Bytes charged for a TLS connection beyond that: rustls holds record buffers and keys.
-pub(super) const TLS_COST: u64 = 32 * 1024;
-
 /// Bytes charged for a session beside its client identifier.
 pub(super) const SESSION_COST: u64 = 256;
 

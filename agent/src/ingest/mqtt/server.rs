@@ -14,7 +14,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, sleep_until, timeout},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     budget::{ConnectionBudget, Reserved},
@@ -30,6 +29,7 @@ use super::{
 use crate::{
     crowd::{self, Crowd},
     ingest::{PublishError, PublishSink},
+    tls::door::{self, Door},
 };
 
 /// The MQTT endpoint: sessions, counters and settings of any number of listeners.
@@ -65,13 +65,7 @@ impl MqttEndpoint {
     /// Serves one listener, with TLS or without, until `shutdown` resolves; then every client of the endpoint is told
     /// goodbye, and this returns when all are gone. What a client sent before that and got no acknowledgement for, it
     /// sends again, as the protocol provides.
-    pub async fn serve(
-        &self,
-        listener: TcpListener,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        shutdown: impl Future<Output = ()>,
-    ) {
-        let tls = tls.map(TlsAcceptor::from);
+    pub async fn serve(&self, listener: TcpListener, tls: Option<Door>, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -94,9 +88,9 @@ impl MqttEndpoint {
         self.live.empty(|leash| leash.pull(CallOff::Shutdown)).await;
     }
 
-    async fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<TlsAcceptor>) {
+    async fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<Door>) {
         let shared = &self.shared;
-        let cost = limits::CONNECTION_COST + if tls.is_some() { limits::TLS_COST } else { 0 };
+        let cost = limits::CONNECTION_COST + if tls.is_some() { door::CONNECTION_BYTES } else { 0 };
         let leash = Arc::new(Leash::default());
         let place = match self.place(peer.ip(), &leash, cost).await {
             Ok(place) => place,
@@ -169,13 +163,8 @@ struct Peer<'a> {
 
 impl Peer<'_> {
     /// The stream is boxed: rustls keeps its state in it, and a task has the size of the largest thing it may hold.
-    async fn handshake(
-        &self,
-        tls: &TlsAcceptor,
-        stream: TcpStream,
-        leash: &Leash,
-    ) -> Result<Box<TlsStream<TcpStream>>, CloseReason> {
-        let accept = Box::pin(tls.accept(stream));
+    async fn handshake(&self, tls: &Door, stream: TcpStream, leash: &Leash) -> Result<Box<door::Stream>, CloseReason> {
+        let accept = Box::pin(tls.shake(stream));
         tokio::select! {
             accepted = timeout(self.shared.config.connect_timeout, accept) => match accepted {
                 Ok(Ok(stream)) => Ok(Box::new(stream)),

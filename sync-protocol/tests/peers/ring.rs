@@ -6,7 +6,7 @@ use pyralog_sync_protocol::{ChainHash, Cursor, Fingerprint, Item, LogName, Sourc
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
-#[derive(Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Segment {
     meta: SegmentMeta,
     hash: ChainHash,
@@ -14,15 +14,20 @@ struct Segment {
     discarded: bool,
 }
 
-#[derive(Default)]
-struct Log {
+/// One log of the ring.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Log {
     head: u64,
     open: Vec<u64>,
     segments: VecDeque<Segment>,
     chain: ChainHash,
     /// Hash of the last evicted segment.
     evicted: ChainHash,
+    /// Offsets that left the ring, as ranges.
+    gone: Vec<(u64, u64)>,
     cursor: Cursor,
+    /// A hub said that it has more than was ever accepted here.
+    ahead: bool,
 }
 
 impl Log {
@@ -48,20 +53,69 @@ impl Log {
         self.segments.push_back(Segment { meta, hash: self.chain, body, discarded: false });
         self.open.clear();
     }
+
+    fn evict(&mut self) -> bool {
+        let Some(segment) = self.segments.pop_front() else { return false };
+        self.evicted = segment.hash;
+        match self.gone.last_mut() {
+            Some(last) if last.1 == segment.meta.base => last.1 = segment.meta.end(),
+            _ => self.gone.push((segment.meta.base, segment.meta.end())),
+        }
+        true
+    }
+
+    /// Counted row by row: what is accepted, and what the ring holds or dropped that the hub does not have yet.
+    fn books(&self) -> Books {
+        let beyond = |from: u64, to: u64| to.saturating_sub(from.max(self.cursor.next));
+        let lost = self.gone.iter().map(|(from, to)| beyond(*from, *to)).sum();
+        let segments = self.segments.iter().map(|segment| beyond(segment.meta.base, segment.meta.end()));
+        let pending = segments.sum::<u64>() + beyond(self.sealed_to(), self.head);
+        Books { accepted: self.head, cursor: self.cursor, pending, lost, ahead: self.ahead }
+    }
+}
+
+/// A log's account as the ring keeps it.
+#[derive(Debug, Clone, Copy)]
+pub struct Books {
+    /// Records that were appended.
+    pub accepted: u64,
+    /// Where the hub stood when the sender last said so.
+    pub cursor: Cursor,
+    /// Records in the ring beyond the cursor.
+    pub pending: u64,
+    /// Records dropped beyond the cursor: the next receipt.
+    pub lost: u64,
+    /// A hub claimed more than was accepted.
+    pub ahead: bool,
+}
+
+impl Books {
+    /// Whether the account comes out.
+    pub fn balance(&self) -> bool {
+        !self.ahead && self.accepted == self.cursor.committed() + self.cursor.lost() + self.pending + self.lost
+    }
 }
 
 const SCHEMA: &[u8] = b"one number";
 
-#[derive(Default)]
+/// All logs, as a value that can be compared and hashed.
+pub type Logs = BTreeMap<LogName, Log>;
+
+/// A ring that seals a segment at so many rows, and holds so many segments of each log.
+#[derive(Debug)]
 pub struct Ring {
-    logs: RefCell<BTreeMap<LogName, Log>>,
+    logs: RefCell<Logs>,
     capacity: usize,
+    rows: usize,
 }
 
 impl Ring {
-    /// A ring that holds `capacity` segments of each log.
-    pub fn new(capacity: usize) -> Self {
-        Self { capacity, ..Self::default() }
+    pub fn new(logs: Logs, capacity: usize, rows: usize) -> Self {
+        Self { logs: RefCell::new(logs), capacity, rows }
+    }
+
+    pub fn into_logs(self) -> Logs {
+        self.logs.into_inner()
     }
 
     pub fn append(&self, log: &LogName, value: impl Fn(u64) -> u64) {
@@ -69,11 +123,11 @@ impl Ring {
         let log = logs.entry(log.clone()).or_default();
         log.open.push(value(log.head));
         log.head += 1;
-        if log.open.len() >= 5 {
+        if log.open.len() >= self.rows {
             log.seal();
         }
         while log.segments.len() > self.capacity {
-            log.evicted = log.segments.pop_front().unwrap().hash;
+            log.evict();
         }
     }
 
@@ -85,8 +139,23 @@ impl Ring {
         self.logs.borrow().get(log).map_or(0, |log| log.head)
     }
 
-    pub fn cursor(&self, log: &LogName) -> Cursor {
-        self.logs.borrow().get(log).map(|log| log.cursor).unwrap_or_default()
+    /// Drops the oldest segment of `log`; `false` when there is none.
+    pub fn evict(&self, log: &LogName) -> bool {
+        self.logs.borrow_mut().get_mut(log).is_some_and(Log::evict)
+    }
+
+    /// Turns over a bit of the newest segment of `log`, as failing RAM would; `false` when there is none.
+    pub fn damage(&self, log: &LogName) -> bool {
+        let mut logs = self.logs.borrow_mut();
+        let newest = logs.get_mut(log).and_then(|log| log.segments.back_mut());
+        newest.and_then(|segment| segment.body.first_mut()).is_some_and(|byte| {
+            *byte ^= 0x80;
+            true
+        })
+    }
+
+    pub fn books(&self) -> Vec<(LogName, Books)> {
+        self.logs.borrow().iter().map(|(name, log)| (name.clone(), log.books())).collect()
     }
 }
 
@@ -121,7 +190,7 @@ impl Source for Ring {
 
     fn acknowledged(&self, log: &LogName, cursor: Cursor) {
         if let Some(log) = self.logs.borrow_mut().get_mut(log) {
-            assert!(cursor.next <= log.head, "a hub that is ahead of its agent");
+            log.ahead |= cursor.next > log.head;
             log.cursor = cursor;
         }
     }

@@ -1,0 +1,118 @@
+//! TLS of our own clients: whom they trust, and who they are.
+
+use std::path::{Path, PathBuf};
+
+use reqwest::{Certificate, ClientBuilder, Identity};
+
+use super::{TlsError, bad_file};
+use crate::config::Tls;
+
+/// What a client trusts and shows. The default trusts the system's authorities and shows nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// The authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// Its own certificate and key.
+    pub identity: Option<Tls>,
+}
+
+/// What messages call the settings of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Named {
+    /// The URL.
+    pub url: &'static str,
+    /// The file of authorities.
+    pub ca: &'static str,
+    /// The file of the client's certificate.
+    pub cert: &'static str,
+}
+
+impl ClientTls {
+    /// The files that it is made of.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]);
+        self.ca.iter().cloned().chain(identity).collect()
+    }
+
+    /// A builder that trusts and shows this.
+    ///
+    /// # Errors
+    /// Names the file and what it must hold.
+    pub fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, TlsError> {
+        if let Some(file) = &self.ca {
+            let bad = |reason: &str| bad_file(file, &reason, "the authority that signed the server's certificate");
+            let found = Certificate::from_pem_bundle(&read(file, "certificates")?).map_err(|e| bad(&innermost(&e)))?;
+            if found.is_empty() {
+                return Err(bad("it holds no certificate"));
+            }
+            builder = builder.tls_certs_only(found);
+        }
+        if let Some(Tls { cert, key }) = &self.identity {
+            super::certificates(cert)?;
+            super::private_key(key)?;
+            let mut pem = read(cert, "certificates")?;
+            pem.push(b'\n');
+            pem.extend_from_slice(&read(key, "the private key")?);
+            let identity = Identity::from_pem(&pem).map_err(|error| TlsError::Identity {
+                cert: cert.clone(),
+                key: key.clone(),
+                reason: innermost(&error),
+            })?;
+            builder = builder.identity(identity);
+        }
+        Ok(builder)
+    }
+
+    /// Finds out now whether a client can be made of the files.
+    ///
+    /// # Errors
+    /// Names the file and what it must hold.
+    pub fn check(&self) -> Result<(), TlsError> {
+        if *self == Self::default() {
+            return Ok(());
+        }
+        super::install_provider();
+        let built = self.apply(reqwest::Client::builder())?.build();
+        let (cert, key) = self.identity.as_ref().map(|pair| (pair.cert.clone(), pair.key.clone())).unwrap_or_default();
+        built.map(drop).map_err(|error| TlsError::Identity { cert, key, reason: innermost(&error) })
+    }
+}
+
+/// What went wrong with a connection, with the remedy where TLS has one.
+pub fn explained(error: &reqwest::Error, named: Named) -> String {
+    let over_tls = error.url().is_some_and(|url| url.scheme() == "https");
+    let error = innermost(error);
+    let Named { url, ca, cert } = named;
+    let remedy = match &error {
+        e if e.contains("UnknownIssuer") => format!("its certificate is not signed by a trusted authority: set {ca}"),
+        e if e.contains("CaUsedAsEndEntity") => {
+            "it shows the certificate of an authority: have a certificate of its own signed by it".to_owned()
+        }
+        e if e.contains("NotValidForName") => {
+            format!("its certificate is for another name: use one of its names in {url}")
+        }
+        e if e.contains("Expired") || e.contains("NotValidYet") => {
+            "look at the dates of its certificate and at the clock of this machine".to_owned()
+        }
+        e if e.contains("InvalidContentType") => format!("it does not speak TLS: use http:// in {url}"),
+        e if e.contains("CertificateRequired") => format!("it asks for a client certificate: set {cert} and its key"),
+        e if e.contains("UnknownCA") => format!("its authority has not signed the certificate in {cert}"),
+        // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way.
+        e if e.contains("closed") && over_tls => format!("if it asks for client certificates, set {cert} and its key"),
+        _ => return error,
+    };
+    format!("{error} ({remedy})")
+}
+
+/// reqwest wraps the reason ("connection refused") several times.
+pub fn innermost(error: &reqwest::Error) -> String {
+    let mut current: &dyn std::error::Error = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}
+
+fn read(file: &Path, wanted: &'static str) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(file).map_err(|error| bad_file(file, &error, wanted))
+}

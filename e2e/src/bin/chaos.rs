@@ -1,0 +1,133 @@
+//! Real agents and hubs under faults from a seed, and every record accounted for.
+//!
+//! ```text
+//! cargo build --release -p pyralog-agent -p pyralog-hub --bins
+//! cargo run --release -p pyralog-e2e --bin chaos -- --rounds 1000 --seed 1 [--faults kill-agent,flood]
+//! ```
+//! Exit code 1 if a promise is broken; the run's folder is kept then.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are what the program is for")]
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use pyralog_e2e::Result;
+use pyralog_e2e::chaos::faults::Fault;
+use pyralog_e2e::chaos::world::Size;
+use pyralog_e2e::chaos::{Outcome, Plan, run};
+
+/// Runs agents and hubs under faults, and accounts for every record.
+#[derive(Debug, Parser)]
+#[command(after_help = "Example:\n  chaos --rounds 100 --seed 7 --faults kill-agent,kill-hub,flood")]
+struct Args {
+    /// How many rounds; a round takes one to three seconds.
+    #[arg(long, default_value_t = 100)]
+    rounds: u64,
+    /// Decides on the faults and their order.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only these faults, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    faults: Vec<Fault>,
+    /// How many agents.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=8))]
+    agents: u64,
+    /// Memory for data of each agent, in MiB.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(4..=1024))]
+    max_memory: u64,
+    /// Rounds between two reckonings.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    reckon_every: u64,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(chaos(&args)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn chaos(args: &Args) -> Result<()> {
+    let faults = if args.faults.is_empty() { Fault::value_variants().to_vec() } else { args.faults.clone() };
+    let size = Size { agents: args.agents as usize, max_memory: args.max_memory << 20 };
+    let (seed, rounds, reckon_every) = (args.seed, args.rounds, args.reckon_every);
+    let plan = Plan { seed, rounds, faults, in_order: false, reckon_every, size };
+    let folder = tempfile::Builder::new().prefix("pyralog-chaos-").tempdir()?;
+    let (begun, mut last) = (Instant::now(), 0);
+    let terminal = std::io::stderr().is_terminal();
+    let ended = run(folder.path(), &plan, |step| {
+        last = step.round;
+        let seconds = begun.elapsed().as_secs();
+        let line = format!("round {} of {rounds}, {seconds} s: {:<12}", step.round, step.fault.name());
+        if terminal {
+            eprint!("\r{line}");
+        } else if step.round % 50 == 1 {
+            eprintln!("{line}");
+        }
+    })
+    .await;
+    if terminal {
+        eprintln!();
+    }
+    match ended {
+        Ok(outcome) => {
+            print(&outcome, args, begun.elapsed().as_secs_f64());
+            Ok(())
+        }
+        Err(error) => Err(failure(&error, args, last, &folder.keep()).into()),
+    }
+}
+
+fn failure(error: &pyralog_e2e::Error, args: &Args, round: u64, folder: &Path) -> String {
+    let faults: Vec<_> = args.faults.iter().map(|fault| fault.name()).collect();
+    let faults = if faults.is_empty() { String::new() } else { format!(" --faults {}", faults.join(",")) };
+    let again = format!(
+        "cargo run --release -p pyralog-e2e --bin chaos -- --seed {} --rounds {round} --agents {} --max-memory {} \
+         --reckon-every {}{faults}",
+        args.seed, args.agents, args.max_memory, args.reckon_every
+    );
+    format!("BROKEN: {error}\n  seed {}, kept in {}\n  again: {again}", args.seed, folder.display())
+}
+
+fn print(outcome: &Outcome, args: &Args, seconds: f64) {
+    let words = |counts: &BTreeMap<String, u64>| {
+        let words: Vec<_> = counts.iter().map(|(word, count)| format!("{word} {count}")).collect();
+        if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    };
+    let totals = &outcome.totals;
+    println!("every record accounted for: seed {}, {} rounds in {seconds:.0} s", args.seed, args.rounds);
+    for (fault, rounds) in &outcome.rounds {
+        println!("  {:<28}{rounds}", format!("rounds of {}", fault.name()));
+    }
+    let left_out: Vec<_> = outcome.left_out.iter().map(|fault| fault.name()).collect();
+    if !left_out.is_empty() {
+        println!("  not run: {}; this machine does not let us mount a disk for them", left_out.join(", "));
+    }
+    println!("  {:<28}{}", "records sent", totals.sent);
+    println!("  {:<28}{}", "acknowledged", totals.acked);
+    println!("  {:<28}{} in {} epochs of logs", "committed", totals.committed, totals.epochs);
+    println!("  {:<28}{}", "of them of unknown fate", totals.unknown_committed);
+    println!("  {:<28}{}", "receipted", words(&totals.receipted));
+    println!("  {:<28}{}", "gone with a killed agent", totals.lost_with_life);
+    println!("  {:<28}{}", "restarts", outcome.restarts);
+    println!("  {:<28}{}", "writers were not served", words(&outcome.refusals));
+    println!("  {:<28}{}", "hubs answered", words(&outcome.replies));
+    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
+    println!(
+        "  {:<28}{:.1} MiB under a cap of {} MiB",
+        "peak memory of an agent",
+        mib(outcome.peaks.0),
+        args.max_memory
+    );
+    println!("  {:<28}{:.1} MiB", "peak memory of a hub", mib(outcome.peaks.1));
+}

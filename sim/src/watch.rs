@@ -1,0 +1,159 @@
+//! What must hold at every moment: looked at while things go wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use pyralog_agent::ring::{ReadError, ReadRange, Ring};
+use pyralog_hub::account;
+use pyralog_hub::store::SharedStore;
+use pyralog_hub::verify::{Scope, verify};
+
+use crate::disk::Disk;
+use crate::hubs::AGENT_ID;
+use crate::ledger::Incarnation;
+use crate::rows;
+use crate::world::World;
+
+/// Bytes by which a budget may be over its cap: a segment's bookkeeping, a published schema, a packer's scratch.
+const FORCED: u64 = 512 << 10;
+
+/// Looks at one agent.
+#[derive(Debug)]
+pub struct Watcher {
+    incarnation: Incarnation,
+    ring: Ring,
+    cursors: Mutex<BTreeMap<Arc<str>, u64>>,
+}
+
+impl Watcher {
+    /// Looks at the ring of an incarnation.
+    pub fn new(incarnation: Incarnation, ring: Ring) -> Self {
+        Self { incarnation, ring, cursors: Mutex::default() }
+    }
+
+    /// A short look: no cursor went back, the budget holds.
+    pub fn look(&self, world: &World) {
+        world.check(self.cursors());
+        let budget = self.ring.budget();
+        let over = budget.used().saturating_sub(budget.cap());
+        world.most("bytes over a budget's cap, at most", over);
+        if over > FORCED {
+            world.fail(format!("{} of {} bytes of the budget in use", budget.used(), budget.cap()));
+        }
+    }
+
+    fn cursors(&self) -> Result<(), String> {
+        let mut cursors = self.cursors.lock();
+        for log in self.ring.sync_logs() {
+            let before = cursors.insert(Arc::clone(&log.name), log.cursor.next_offset).unwrap_or_default();
+            if log.cursor.next_offset < before {
+                return Err(format!(
+                    "the cursor of {} went back from {before} to {}",
+                    log.name, log.cursor.next_offset
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// A long look: the equation, log by log, against what the oracle knows was accepted.
+    pub fn account(&self, world: &World) -> Result<(), String> {
+        #[cfg(debug_assertions)]
+        self.ring.check_invariants();
+        let ledger = world.ledger.lock();
+        let life = ledger.life(&self.incarnation).ok_or("an unknown agent")?;
+        let logs = self.ring.logs();
+        for log in &logs {
+            let account = log.account;
+            let sum = account.committed + account.pending + account.receipted.iter().sum::<u64>();
+            let known = life.logs.get(&*log.name).map_or(0, |log| log.rows.len() as u64);
+            if account.accepted != sum || account.accepted != known || log.head != known {
+                return Err(format!(
+                    "agent {}: {}: {account:?}, head {}, accepted {known}",
+                    life.number, log.name, log.head
+                ));
+            }
+        }
+        match life.logs.iter().find(|(name, log)| !log.rows.is_empty() && logs.iter().all(|l| *l.name != ***name)) {
+            Some((name, _)) => Err(format!("agent {}: the log {name} is gone", life.number)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Watcher {
+    /// Reads all that the ring holds, as a client on the device would: whatever comes is what was accepted, in order.
+    pub fn read(&self, world: &World) -> Result<(), String> {
+        for log in self.ring.sync_logs() {
+            let Some(mut reader) = self.ring.read(&log.name, ReadRange::default()) else { continue };
+            let mut next = 0;
+            loop {
+                let chunk = match reader.next_chunk() {
+                    Ok(Some(chunk)) => chunk,
+                    // Under a tiny cap there may be no room to decode a segment.
+                    Ok(None) | Err(ReadError::Memory(_)) => break,
+                    Err(error) => return Err(error.to_string()),
+                };
+                let kept = rows::keep(&chunk.batch, &chunk.schema)?;
+                let ledger = world.ledger.lock();
+                for at in chunk.rows.clone() {
+                    let offset = chunk.base + at as u64;
+                    let accepted = ledger.accepted(&self.incarnation, &log.name, offset);
+                    if offset < next || accepted.is_some_and(|accepted| kept.get(at) != Some(&accepted)) {
+                        return Err(format!(
+                            "the device reads another record at {offset} of {} than it took",
+                            log.name
+                        ));
+                    }
+                    next = offset + 1;
+                }
+                world.add("records read on the device", chunk.rows.len() as u64);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks at the store as it is now: gap-free, whole, and nothing in it that was never accepted or that was acknowledged and
+/// is gone.
+pub fn store(world: &World) {
+    let store = Disk::store(world, None);
+    let look = async { look(world, store).await };
+    // The onlooker's store answers at once, so that what it sees is one moment.
+    let result = look.now_or_never().unwrap_or_else(|| Err("the onlooker's store made it wait".into()));
+    world.check(result);
+    world.count("looks at the store");
+}
+
+async fn look(world: &World, store: SharedStore) -> Result<(), String> {
+    let mut fault = None;
+    let scope = Scope::default();
+    let faults = verify(&*store, &scope, |finding| {
+        if let Some(found) = &finding.fault {
+            fault.get_or_insert_with(|| format!("{}: {}", found.name, found.reason));
+        }
+    });
+    if faults.await.map_err(|error| error.to_string())? > 0 {
+        return Err(format!("the store is damaged: {}", fault.unwrap_or_default()));
+    }
+    let logs = store.logs(AGENT_ID, None, usize::MAX).await.map_err(|error| error.to_string())?;
+    for log in logs {
+        let account = account::log(&*store, AGENT_ID, &log).await.map_err(|error| error.to_string())?;
+        let ledger = world.ledger.lock();
+        for epoch in account.epochs {
+            let life = ledger.opener(epoch.epoch).and_then(|opener| ledger.life(&opener)).ok_or("an unknown epoch")?;
+            // A log that was opened and took nothing is unknown to the ledger.
+            let known = life.logs.get(&log).map(|log| (log.rows.len() as u64, log.acknowledged));
+            let ((accepted, said), next) = (known.unwrap_or_default(), epoch.next_offset);
+            if next > accepted || next < said {
+                return Err(format!(
+                    "{log}, epoch {}: the hub has {next}, acknowledged {said}, accepted were {accepted}",
+                    epoch.epoch
+                ));
+            }
+        }
+    }
+    Ok(())
+}
