@@ -93,23 +93,36 @@ impl MqttEndpoint {
         self.live.drain().await;
     }
 
-    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<TlsAcceptor>) {
-        let shared = &self.shared;
-        let cost = limits::CONNECTION_COST + if tls.is_some() { limits::TLS_COST } else { 0 };
-        let room = self.live.leashes.lock().len() < shared.config.max_connections;
-        let Some(charge) = room.then(|| shared.budget.reserve(cost)).flatten() else {
-            shared.counters.turn_away();
-            if let Some(held_back) = shared.log.pass(Instant::now()) {
-                let why = if room { "no memory under the cap" } else { "max_connections is reached" };
-                tracing::warn!(%peer, held_back, "MQTT: connection turned away: {why}");
+    /// Sees one connection over any stream of bytes through to its end, and says whether there was a place for it. It counts
+    /// among the others of the endpoint, and `peer` is what the log calls it.
+    pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: std::net::SocketAddr) -> bool {
+        let Some(place) = self.place(0) else { return false };
+        let connection = Connection::new(place.number, Arc::clone(&place.leash), Instant::now());
+        Peer { shared: &self.shared, peer }.run(stream, connection).await;
+        true
+    }
+
+    /// A place among the live connections, unless there are too many or no memory for another one.
+    fn place(&self, extra: u64) -> Option<Place> {
+        let room = self.live.leashes.lock().len() < self.shared.config.max_connections;
+        let charge = room.then(|| self.shared.budget.reserve(limits::CONNECTION_COST + extra)).flatten();
+        match charge {
+            Some(charge) => Some(Place::new(self.shared.number(), self, charge)),
+            None => {
+                self.shared.counters.turn_away();
+                if let Some(held_back) = self.shared.log.pass(Instant::now()) {
+                    let why = if room { "no memory under the cap" } else { "max_connections is reached" };
+                    tracing::warn!(held_back, "MQTT: connection turned away: {why}");
+                }
+                None
             }
-            return;
-        };
-        let number = shared.number();
-        let leash = Arc::new(Leash::default());
-        let place = Place::new(number, &leash, self, charge);
-        let connection = Connection::new(number, leash, Instant::now());
-        let shared = Arc::clone(shared);
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<TlsAcceptor>) {
+        let Some(place) = self.place(if tls.is_some() { limits::TLS_COST } else { 0 }) else { return };
+        let connection = Connection::new(place.number, Arc::clone(&place.leash), Instant::now());
+        let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             // Acknowledgements are small and waited for.
             let _ = stream.set_nodelay(true);
@@ -297,14 +310,16 @@ impl Drop for Open<'_> {
 /// A connection's place among the live ones and its charge, both given back on drop.
 struct Place {
     number: u64,
+    leash: Arc<Leash>,
     live: Arc<Live>,
     _charge: Reserved,
 }
 
 impl Place {
-    fn new(number: u64, leash: &Arc<Leash>, endpoint: &MqttEndpoint, charge: Reserved) -> Self {
-        endpoint.live.leashes.lock().insert(number, Arc::clone(leash));
-        Self { number, live: Arc::clone(&endpoint.live), _charge: charge }
+    fn new(number: u64, endpoint: &MqttEndpoint, charge: Reserved) -> Self {
+        let leash = Arc::new(Leash::default());
+        endpoint.live.leashes.lock().insert(number, Arc::clone(&leash));
+        Self { number, leash, live: Arc::clone(&endpoint.live), _charge: charge }
     }
 }
 
