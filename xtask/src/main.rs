@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a chore talks to its terminal")]
 
 mod command;
+mod fuzz;
 mod no_std;
 mod runner;
 mod setup;
@@ -34,6 +35,14 @@ enum Chore {
         #[arg(long)]
         list: bool,
     },
+    /// Fuzz: each target in turn, from its stored corpus, under nightly and libFuzzer.
+    Fuzz {
+        /// Fuzz these targets alone.
+        targets: Vec<String>,
+        /// How long to fuzz each.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Install what the tests need: mosquitto, curl, Python clients, cargo-deny.
     Setup,
 }
@@ -52,6 +61,13 @@ fn main() -> ExitCode {
             Err(message) => {
                 println!("{message}");
                 ExitCode::from(2)
+            }
+        },
+        Chore::Fuzz { targets, seconds } => match fuzz::run(&root, &targets, seconds) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                println!("{message}");
+                ExitCode::FAILURE
             }
         },
         Chore::Setup => match runner::select(steps::ALL, &["setup".into()]) {

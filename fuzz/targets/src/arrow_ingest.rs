@@ -17,7 +17,7 @@ pub fn arrow_ingest(data: &[u8]) {
     }
     let (ring, clock) = ring();
     let done = write_arrow(&ring, clock, "log", options, Bytes::copy_from_slice(input.0));
-    let report = done.as_ref().map_or_else(|error| &error.report, |report| report);
+    let report = done.as_ref().unwrap_or_else(|error| &error.report);
     check_accepted(&ring, report.accepted, &[]);
     settle(&ring);
 }

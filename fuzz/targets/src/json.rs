@@ -20,7 +20,7 @@ pub fn json(data: &[u8]) {
             let at_once = lines(input.0, &options, usize::MAX);
             let in_pieces = lines(input.0, &options, usize::from(choice / 2) + 1);
             assert_eq!(at_once, in_pieces, "how a body is cut changes what becomes of it");
-            let report = at_once.as_ref().map_or_else(|error| &error.report, |report| report);
+            let report = at_once.as_ref().unwrap_or_else(|error| &error.report);
             let filled =
                 input.0.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).count() as u64;
             assert!(report.accepted + report.rejected <= filled, "{report:?} of {filled} lines");
@@ -37,7 +37,7 @@ fn whole(body: &[u8], options: &JsonOptions) {
     let decoded = decoder::decode(body, options, target, &mut records, &mut scratch);
     let (ring, clock) = ring();
     let written = write_json(&ring, clock, "log", options, body);
-    let report = written.as_ref().map_or_else(|error| &error.report, |report| report);
+    let report = written.as_ref().unwrap_or_else(|error| &error.report);
     check_accepted(&ring, report.accepted, body);
     if decoded.is_ok() && written.is_ok() {
         assert_eq!(report.accepted + report.rejected, records.len() as u64, "message and body disagree");
@@ -66,7 +66,7 @@ fn lines(body: &[u8], options: &JsonOptions, piece: usize) -> Result<WriteReport
             Err(error)
         }
     };
-    let report = done.as_ref().map_or_else(|error| &error.report, |report| report);
+    let report = done.as_ref().unwrap_or_else(|error| &error.report);
     check_accepted(&ring, report.accepted, body);
     settle(&ring);
     done

@@ -50,7 +50,7 @@ fn write(body: &[u8], precision: Precision, piece: usize) -> Result<WriteReport,
             Err(error)
         }
     };
-    let report = done.as_ref().map_or_else(|error| &error.report, |report| report);
+    let report = done.as_ref().unwrap_or_else(|error| &error.report);
     check_accepted(&ring, report.accepted, body);
     settle(&ring);
     done

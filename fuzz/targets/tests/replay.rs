@@ -1,5 +1,7 @@
 //! Everything that fuzzing has kept, once more: the corpora, and each input that was a crash when it was found.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use pyralog_fuzz::{TARGETS, Target};

@@ -94,7 +94,7 @@ fn batch_of(input: &mut Input<'_>, store: &Store) -> Vec<u8> {
         let mut tip = store.tip(head.epoch, &section.log);
         section.put_frame(&mut out);
         let schema = [input.byte() % 3];
-        if input.byte() % 4 != 0 {
+        if !input.byte().is_multiple_of(4) {
             put_schema(&mut out, Fingerprint::of(&schema), &schema);
         }
         for _ in 0..input.byte() % 5 {
