@@ -14,6 +14,8 @@ pub const MAX_FRAME_HEADER: usize = 1_024;
 pub const MAX_FRAME_BODY: usize = 8 << 20;
 /// Bytes of one request, whatever a hub is configured to take.
 pub const MAX_BATCH: usize = 16 << 20;
+/// The least that a sender takes a hub's limit for: a receipt with its log always fits, so that losses can be told of.
+pub const MIN_BATCH: usize = 4 << 10;
 /// Records in one segment.
 pub const MAX_SEGMENT_ROWS: u32 = 1 << 20;
 /// Bytes of an encoded schema (512 columns with names of 255 bytes, and room).
@@ -35,6 +37,7 @@ pub const MAX_KNOWN_SCHEMAS: usize = 4_096;
 pub const MAX_FRAME_OVERHEAD: usize = 2 + 5 + 5 + 4;
 
 const _: () = assert!(MAX_FRAME_BODY + MAX_FRAME_HEADER + MAX_FRAME_OVERHEAD < MAX_BATCH);
+const _: () = assert!(MIN_BATCH < MAX_BATCH);
 const _: () = assert!(MAX_SCHEMA <= MAX_FRAME_BODY);
 const _: () = assert!(MAX_LOG_NAME + 64 <= MAX_FRAME_HEADER);
 const _: () = assert!(MAX_DETAIL + MAX_LOG_NAME + 64 <= MAX_FRAME_HEADER);

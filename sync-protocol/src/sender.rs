@@ -6,7 +6,7 @@ use crate::backoff::Backoff;
 use crate::cursor::Cursor;
 use crate::frame::{Hello, Refusal, RefusalKind, Reply};
 use crate::ids::{Epoch, Fingerprint, Incarnation, LogName};
-use crate::limits::{MAX_BATCH, MAX_CORRUPT_RETRIES};
+use crate::limits::{MAX_BATCH, MAX_CORRUPT_RETRIES, MIN_BATCH};
 use crate::source::Source;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -279,7 +279,7 @@ impl Sender {
         let State::InFlight { sealed } = self.state else { return };
         match Reply::decode(reply) {
             Ok(Reply::Hello(ack)) => {
-                self.session = Some(Session { epoch: ack.epoch, max_batch: ack.max_batch.min(MAX_BATCH as u32) });
+                self.session = Some(Session { epoch: ack.epoch, max_batch: believable(ack.max_batch) });
                 (self.epoch, self.newest) = (Some(ack.epoch), ack.epoch);
                 self.refusals = 0;
                 self.known_schemas.clear();
@@ -361,7 +361,7 @@ impl Sender {
     /// The hub takes less than it said: believe the smaller figure.
     fn shrink_batches(&mut self, limit: u32) {
         if let Some(session) = &mut self.session {
-            session.max_batch = session.max_batch.min(limit);
+            session.max_batch = session.max_batch.min(believable(limit));
         }
     }
 
@@ -386,4 +386,9 @@ impl Sender {
         self.last_error = Some(why);
         self.state = State::Backoff { until: now + at_least + self.backoff.next_wait() };
     }
+}
+
+/// A hub's limit, where it makes sense. One that takes less than a receipt refuses what it gets, and its refusals are shown.
+fn believable(limit: u32) -> u32 {
+    limit.clamp(MIN_BATCH as u32, MAX_BATCH as u32)
 }

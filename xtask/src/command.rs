@@ -29,6 +29,16 @@ impl Run {
         run
     }
 
+    /// The cargo of another toolchain, by way of rustup.
+    pub(crate) fn cargo_of(toolchain: &str, root: &Path) -> Self {
+        let mut run = Self::new("rustup", root).words("run").arg(toolchain).arg("cargo");
+        // Set by `cargo run`: ours, which must not be taken for that of the other.
+        for key in ["CARGO", "CARGO_MANIFEST_DIR", "RUSTUP_TOOLCHAIN"] {
+            run.command.env_remove(key);
+        }
+        run
+    }
+
     /// Appends arguments given as one line of words.
     pub(crate) fn words(mut self, line: &str) -> Self {
         for word in line.split_whitespace() {

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a chore talks to its terminal")]
 
 mod command;
+mod fuzz;
 mod no_std;
 mod runner;
 mod setup;
@@ -42,6 +43,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Fuzz: each target in turn, from its stored corpus, under nightly and libFuzzer.
+    Fuzz {
+        /// Fuzz these targets alone.
+        targets: Vec<String>,
+        /// How long to fuzz each.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Install what the tests need: mosquitto, curl, Python clients, cargo-deny.
     Setup,
 }
@@ -62,17 +71,22 @@ fn main() -> ExitCode {
                 ExitCode::from(2)
             }
         },
-        Chore::Sim { arguments } => match steps::sim(&root, &arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(message) => {
-                println!("{message}");
-                ExitCode::FAILURE
-            }
-        },
+        Chore::Sim { arguments } => verdict(steps::sim(&root, &arguments)),
+        Chore::Fuzz { targets, seconds } => verdict(fuzz::run(&root, &targets, seconds)),
         Chore::Setup => match runner::select(steps::ALL, &["setup".into()]) {
             Ok(chosen) => runner::run(&chosen, &root),
             Err(_) => ExitCode::from(2),
         },
+    }
+}
+
+fn verdict(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("{message}");
+            ExitCode::FAILURE
+        }
     }
 }
 

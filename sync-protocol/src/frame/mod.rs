@@ -61,7 +61,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 9] = [
         Self::Hello,
         Self::HelloAck,
         Self::BatchHead,
@@ -74,7 +75,7 @@ impl Kind {
     ];
 
     /// The flags that frames of this kind may set.
-    fn known_flags(self) -> u8 {
+    pub fn known_flags(self) -> u8 {
         match self {
             // The encoding of the body.
             Self::Segment => 0b0000_0011,

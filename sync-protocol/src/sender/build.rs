@@ -5,6 +5,7 @@ use crate::frame::{BatchHead, LogHead, SegmentFrame, put_schema};
 use crate::ids::Fingerprint;
 use crate::limits::{
     MAX_FRAME_BODY, MAX_FRAME_HEADER, MAX_FRAME_OVERHEAD, MAX_FRAMES, MAX_KNOWN_SCHEMAS, MAX_LOG_NAME, MAX_SCHEMA,
+    MIN_BATCH,
 };
 use crate::source::{Item, Source};
 use alloc::vec::Vec;
@@ -13,6 +14,9 @@ use alloc::vec::Vec;
 const FRAME: usize = MAX_FRAME_HEADER + MAX_FRAME_OVERHEAD;
 /// A log frame is smaller than other headers may be.
 const LOG_FRAME: usize = MAX_LOG_NAME + 32 + MAX_FRAME_OVERHEAD;
+
+// Beside the head, a receipt with its log fits into an empty batch whatever the hub's limit: `add_log` relies on it.
+const _: () = assert!(64 + LOG_FRAME + 2 * FRAME <= MIN_BATCH);
 
 /// A batch while it is filled.
 struct Filling {

@@ -8,12 +8,15 @@ mod world;
 
 use peers::ring::{Logs, Ring};
 use peers::store::Store;
-use pyralog_sync_protocol::frame::{BatchHead, Hello, LogHead, RefusalKind, Reply};
+use pyralog_sync_protocol::frame::{BatchHead, Hello, HelloAck, LogHead, RefusalKind, Reply};
+use pyralog_sync_protocol::limits::MIN_BATCH;
 use pyralog_sync_protocol::receiver::Terms;
 use pyralog_sync_protocol::{
-    Answer, BatchReceiver, Epoch, HelloReceiver, Incarnation, LogName, Sender, SenderConfig, SenderState, Step,
+    Action, Answer, BatchReceiver, Epoch, HelloReceiver, Incarnation, Item, LogName, Sender, SenderConfig, SenderState,
+    Source, Step,
 };
 use std::collections::BTreeMap;
+use std::time::Duration;
 use world::{CALM, STORM, Weather, World};
 
 #[test]
@@ -195,6 +198,22 @@ fn a_hello_that_finds_an_older_epoch_unfinished_finishes_it() {
     assert_eq!(store.epochs.len(), 2);
     hello(&mut store, Incarnation([3; 16]), vec![]);
     assert!(store.tip(Epoch(1), &log).closed);
+}
+
+#[test]
+fn a_hub_that_takes_next_to_nothing_gets_what_must_fit_and_costs_no_records() {
+    let (ring, log, now) = (Ring::new(Logs::new(), 1, 1), LogName::new("climate").unwrap(), Duration::ZERO);
+    for _ in 0..2 {
+        ring.append(&log, |offset| offset);
+    }
+    let mut sender = Sender::new(Incarnation([1; 16]), SenderConfig::default());
+    assert!(matches!(sender.poll(now, &ring), Action::Hello(_)));
+    let ack = HelloAck { epoch: Epoch(1), max_batch: 1, pause: now, hub_time: 0, cursors: vec![] };
+    sender.handle_reply(now, &ack.encode(), &ring);
+    // The receipt for what was evicted, and the segment behind it.
+    let batch = (0..2).map(|_| sender.poll(now, &ring)).find(|action| matches!(action, Action::Batch(_)));
+    assert!(matches!(batch, Some(Action::Batch(bytes)) if bytes.len() <= MIN_BATCH));
+    assert!(matches!(ring.item(&log, 1), Some(Item::Segment { .. })), "nothing was given up");
 }
 
 #[test]

@@ -88,23 +88,22 @@ impl MqttEndpoint {
         self.live.empty(|leash| leash.pull(CallOff::Shutdown)).await;
     }
 
+    /// Sees one connection over any stream of bytes through to its end, and says whether there was a place for it. It counts
+    /// among the others of the endpoint, and `peer` is what the log calls it.
+    pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: std::net::SocketAddr) -> bool {
+        let leash = Arc::new(Leash::default());
+        let Some(_place) = self.welcome(peer, &leash, limits::CONNECTION_COST).await else { return false };
+        let connection = Connection::new(self.shared.number(), leash, Instant::now());
+        Peer { shared: &self.shared, peer }.run(stream, connection).await;
+        true
+    }
+
     async fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<Door>) {
-        let shared = &self.shared;
         let cost = limits::CONNECTION_COST + if tls.is_some() { door::CONNECTION_BYTES } else { 0 };
         let leash = Arc::new(Leash::default());
-        let place = match self.place(peer.ip(), &leash, cost).await {
-            Ok(place) => place,
-            Err(why) => {
-                shared.counters.turn_away();
-                if let Some(held_back) = shared.log.pass(Instant::now()) {
-                    tracing::warn!(%peer, held_back, "MQTT: connection turned away: {why}");
-                }
-                return;
-            }
-        };
-        let number = shared.number();
-        let connection = Connection::new(number, leash, Instant::now());
-        let shared = Arc::clone(shared);
+        let Some(place) = self.welcome(peer, &leash, cost).await else { return };
+        let connection = Connection::new(self.shared.number(), leash, Instant::now());
+        let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             // Acknowledgements are small and waited for.
             let _ = stream.set_nodelay(true);
@@ -118,6 +117,20 @@ impl MqttEndpoint {
             }
             drop(place);
         });
+    }
+
+    /// A place for a newcomer; without one it is counted as turned away, and the log tells why.
+    async fn welcome(&self, peer: std::net::SocketAddr, leash: &Arc<Leash>, cost: u64) -> Option<Place> {
+        let shared = &self.shared;
+        let refused = match self.place(peer.ip(), leash, cost).await {
+            Ok(place) => return Some(place),
+            Err(why) => why,
+        };
+        shared.counters.turn_away();
+        if let Some(held_back) = shared.log.pass(Instant::now()) {
+            tracing::warn!(%peer, held_back, "MQTT: connection turned away: {refused}");
+        }
+        None
     }
 
     /// A place for a newcomer, or why there is none. When there is no room, others may have to leave first.
