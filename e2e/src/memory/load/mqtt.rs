@@ -40,9 +40,11 @@ pub async fn announced(target: &Target) -> Result<()> {
         let trickle = async {
             writer.write_all(&out).await?;
             // All but one byte is there: nothing more to send.
-            while number % 4 < 2 {
-                tokio::time::sleep(BYTE_EVERY).await;
-                writer.write_all(b"7").await?;
+            if number % 4 < 2 {
+                loop {
+                    tokio::time::sleep(BYTE_EVERY).await;
+                    writer.write_all(b"7").await?;
+                }
             }
             std::future::pending::<std::io::Result<()>>().await
         };
