@@ -83,6 +83,11 @@ impl Ledger {
         self.epochs.get(&epoch).copied()
     }
 
+    /// Who opened the newest epoch.
+    pub fn newest_opener(&self) -> Option<Incarnation> {
+        self.epochs.last_key_value().map(|(_, opener)| *opener)
+    }
+
     /// An object was stored.
     pub fn stored(&mut self, name: &str) {
         let epoch = name.split_once("/epochs/").and_then(|(_, epoch)| epoch.parse::<u32>().ok());
@@ -106,7 +111,7 @@ impl Ledger {
             Reply::Batch(ack) => (&ack.cursors, false),
             Reply::Refusal(refusal) => (&refusal.cursors, false),
         };
-        let newest = self.epochs.last_key_value().is_some_and(|(_, newest)| *newest == incarnation);
+        let newest = self.newest_opener() == Some(incarnation);
         let Some(life) = self.lives.get_mut(&incarnation) else { return Err("a hub answered to nobody".into()) };
         for (log, cursor) in cursors {
             let life = life.logs.entry(log.as_str().to_owned()).or_default();

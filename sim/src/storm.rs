@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::agent::Agent;
 use crate::clock::Jump;
 use crate::hubs;
+use crate::ledger;
 use crate::plan::Profile;
 use crate::random::Random;
 use crate::trace::Event;
@@ -123,12 +124,15 @@ impl Storm {
         let began = Instant::now();
         while self.world.violation().is_none() {
             self.bury_the_fenced();
-            if self.agents.is_empty() {
-                self.agents.push(Agent::start(&self.world));
-                self.agents.iter().for_each(Agent::close);
-            }
-            if self.agents.iter().all(Agent::is_done) && self.stopping.load(Ordering::Relaxed) == 0 {
+            let quiet = self.agents.iter().all(Agent::is_done) && self.stopping.load(Ordering::Relaxed) == 0;
+            if quiet && self.owns_the_newest_epoch() {
                 break;
+            }
+            // What a dead agent told of is accounted for when the next one begins.
+            if quiet || self.agents.is_empty() {
+                let last = Agent::start(&self.world);
+                last.close();
+                self.agents.push(last);
             }
             if began.elapsed() > SETTLE {
                 let reports: Vec<_> = self.agents.iter().map(Agent::report).collect();
@@ -138,6 +142,13 @@ impl Storm {
         }
         self.world.most("seconds to settle, at most", began.elapsed().as_secs());
         self.agents
+    }
+
+    /// Whether the last agent that a hub let in is alive. Others may be too: one that has nothing to send is not told.
+    fn owns_the_newest_epoch(&self) -> bool {
+        ledger::learn_epochs(&self.world);
+        let newest = self.world.ledger.lock().newest_opener();
+        newest.is_some_and(|newest| self.agents.iter().any(|agent| agent.incarnation == newest))
     }
 
     fn bury_the_fenced(&mut self) {
