@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::config::Config;
+use crate::descriptors::Connections;
 use crate::http::{Access, Api, HttpCounters, Limits, ServerConfig};
 use crate::ingest::host;
 use crate::ingest::intake::Intake;
-use crate::ingest::mqtt::MqttEndpoint;
+use crate::ingest::mqtt::{MqttEndpoint, MqttServerConfig};
 use crate::ingest::route::Routes;
 use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
@@ -124,10 +125,11 @@ impl App {
         };
         app.start_upkeep();
         let intake = Arc::new(app.intake()?);
-        let mut counters = app.start_mqtt(listeners.mqtt, &intake, &stop)?;
+        let connections = app.connections();
+        let mut counters = app.start_mqtt(listeners.mqtt, &intake, &stop, connections)?;
         counters.extend(app.start_subscribers(&intake, &stop)?);
         app.start_host(&intake, &stop);
-        app.start_http(listeners.http, counters, &stop)?;
+        app.start_http(listeners.http, counters, &stop, connections)?;
         app.start_sync(incarnation, shared)?;
         Ok(app)
     }
@@ -207,6 +209,16 @@ impl App {
         });
     }
 
+    /// Connections that its listeners may hold.
+    fn connections(&self) -> Connections {
+        let Config { mqtt, http, .. } = &self.config;
+        Connections::within_limit(Connections {
+            mqtt: mqtt.max_connections as usize,
+            http: http.max_connections as usize,
+            waiting: crate::http::MAX_WAITING,
+        })
+    }
+
     fn intake(&self) -> Result<Intake, StartError> {
         let specs = self.config.mqtt.routes.as_slice();
         let routes = Routes::new(specs).map_err(|(index, error)| {
@@ -222,9 +234,10 @@ impl App {
         listener: Option<TcpListener>,
         intake: &Arc<Intake>,
         stop: &watch::Receiver<bool>,
+        connections: Connections,
     ) -> Result<Vec<Extra>, StartError> {
         let Some(listener) = listener else { return Ok(Vec::new()) };
-        let config = mqtt_config(&self.config.mqtt)?;
+        let config = MqttServerConfig { max_connections: connections.mqtt, ..mqtt_config(&self.config.mqtt)? };
         let tls = config.tls.clone();
         self.doors.extend(tls.clone());
         let sink: Arc<Intake> = Arc::clone(intake);
@@ -270,6 +283,7 @@ impl App {
         listener: TcpListener,
         extra: Vec<Extra>,
         stop: &watch::Receiver<bool>,
+        connections: Connections,
     ) -> Result<(), StartError> {
         let http = &self.config.http;
         let counters = Arc::new(HttpCounters::default());
@@ -285,7 +299,8 @@ impl App {
         };
         let server = ServerConfig {
             tls: http.tls.as_ref().map(|tls| Door::open(tls, &[b"http/1.1"])).transpose()?,
-            max_connections: http.max_connections as usize,
+            max_connections: connections.http,
+            max_waiting: connections.waiting,
             header_timeout: http.header_timeout,
             write_timeout: http.body_timeout,
         };

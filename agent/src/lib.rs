@@ -4,6 +4,8 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+mod crowd;
+mod descriptors;
 pub mod http;
 pub mod ingest;
 mod log_gate;

@@ -14,4 +14,4 @@ pub mod sampler;
 pub mod target;
 
 pub use cases::{CASES, Case};
-pub use run::{Outcome, run};
+pub use run::{Outcome, raise_descriptors, run};

@@ -112,8 +112,8 @@ impl ObjectStore for Disk {
         let (object, path, world) = (Bytes::from(payload), name.to_string(), Arc::clone(&self.world));
         let ask = Ask { what: "put", name: path.clone(), writes: true };
         self.ask(ask, move |platter| {
-            platter.put(&path, object.clone(), world.sabotage)?;
-            world.ledger.lock().stored(&path, &object);
+            platter.put(&path, object, world.sabotage)?;
+            world.ledger.lock().stored(&path);
             Ok(())
         })
         .await?;

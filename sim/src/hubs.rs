@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::disk::Disk;
+use crate::ledger;
 use crate::trace::{Event, digest};
 use crate::world::{World, guarded, spawn};
 
@@ -115,11 +116,12 @@ pub fn serve(world: &World, hub: usize, id: u64, hello: bool, body: Bytes) -> Op
             true => Box::pin(sessions.hello(&agent, &body, now)).await,
             false => Box::pin(sessions.batch(&agent, &body, now)).await,
         };
+        ledger::learn_epochs(&world);
         let result = world.ledger.lock().answered(hello, &body, &outcome);
         world.check(result);
         let reply = outcome.reply.encode();
-        world.note(Event::Answer(id, crate::ledger::word(&outcome.reply), digest(&reply)));
-        world.count(crate::ledger::kind(&outcome.reply));
+        world.note(Event::Answer(id, ledger::word(&outcome.reply), digest(&reply)));
+        world.count(ledger::kind(&outcome.reply));
         // Nobody may be waiting any more.
         let _ = send.send(reply);
     };

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
 use pyralog_hub::session::Outcome;
 use pyralog_sync_protocol::epoch::EpochRecord;
 use pyralog_sync_protocol::frame::{BatchHead, Frames, Hello, Kind, LogHead, Reply};
 
+use crate::disk::Disk;
+use crate::hubs::AGENT_ID;
 use crate::rows::Kept;
+use crate::world::World;
 
 /// Names one lifetime of a ring's contents.
 pub type Incarnation = [u8; 16];
@@ -17,6 +21,8 @@ pub struct Ledger {
     lives: BTreeMap<Incarnation, Life>,
     /// Epochs whose record is stored: who opened them.
     epochs: BTreeMap<u32, Incarnation>,
+    /// Epochs whose record was stored and not looked at yet.
+    new_epochs: Vec<u32>,
 }
 
 /// One incarnation of the agent.
@@ -78,11 +84,9 @@ impl Ledger {
     }
 
     /// An object was stored.
-    pub fn stored(&mut self, name: &str, object: &[u8]) {
-        let epoch = name.split_once("/epochs/").and_then(|(_, epoch)| epoch.parse().ok());
-        if let (Some(epoch), Ok(record)) = (epoch, EpochRecord::decode(object)) {
-            self.epochs.insert(epoch, record.incarnation.0);
-        }
+    pub fn stored(&mut self, name: &str) {
+        let epoch = name.split_once("/epochs/").and_then(|(_, epoch)| epoch.parse::<u32>().ok());
+        self.new_epochs.extend(epoch);
     }
 
     /// A hub answered a request. Checks what can be checked of the answer alone.
@@ -119,6 +123,23 @@ impl Ledger {
             }
         }
         Ok(())
+    }
+}
+
+/// Learns who opened the epochs that were stored since the last call.
+pub fn learn_epochs(world: &World) {
+    let new = std::mem::take(&mut world.ledger.lock().new_epochs);
+    if new.is_empty() {
+        return;
+    }
+    let store = Disk::store(world, None);
+    for epoch in new {
+        // The onlooker's store answers at once.
+        let record = store.epoch(AGENT_ID, epoch).now_or_never().and_then(Result::ok).flatten();
+        match record.as_deref().map(EpochRecord::decode) {
+            Some(Ok(record)) => drop(world.ledger.lock().epochs.insert(epoch, record.incarnation.0)),
+            other => world.fail(format!("the record of epoch {epoch} cannot be read: {other:?}")),
+        }
     }
 }
 

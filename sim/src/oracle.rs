@@ -11,7 +11,7 @@ use pyralog_hub::verify::{Scope, verify};
 use crate::agent::Agent;
 use crate::disk::Disk;
 use crate::hubs::AGENT_ID;
-use crate::ledger::{Incarnation, LogLife};
+use crate::ledger::{self, Incarnation, LogLife};
 use crate::rows::{self, Kept};
 use crate::sabotage::Sabotage;
 use crate::world::World;
@@ -75,6 +75,7 @@ async fn whole(store: &SharedStore) -> Result<(), String> {
 
 /// Who opened each epoch; they are dense, and no incarnation has two.
 async fn epochs(world: &World, store: &SharedStore) -> Result<BTreeMap<u32, Incarnation>, String> {
+    ledger::learn_epochs(world);
     let numbers = store.epochs(AGENT_ID).await.map_err(|error| error.to_string())?;
     let ledger = world.ledger.lock();
     let mut openers = BTreeSet::new();

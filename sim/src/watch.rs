@@ -12,7 +12,7 @@ use pyralog_hub::verify::{Scope, verify};
 
 use crate::disk::Disk;
 use crate::hubs::AGENT_ID;
-use crate::ledger::Incarnation;
+use crate::ledger::{self, Incarnation};
 use crate::rows;
 use crate::world::World;
 
@@ -120,6 +120,7 @@ impl Watcher {
 /// is gone.
 pub fn store(world: &World) {
     let store = Disk::store(world, None);
+    ledger::learn_epochs(world);
     let look = async { look(world, store).await };
     // The onlooker's store answers at once, so that what it sees is one moment.
     let result = look.now_or_never().unwrap_or_else(|| Err("the onlooker's store made it wait".into()));

@@ -9,7 +9,7 @@ use crate::config::{Mqtt, Sync as SyncSection};
 use crate::ingest::mqtt::{Access, ConnectionBudget, MqttEndpoint, MqttServerConfig, Reserved, User};
 use crate::ingest::subscriber::{Snapshot, SubscriberStatus};
 use crate::metrics::Extra;
-use crate::ring::Ring;
+use crate::ring::{Ring, Use};
 use crate::sync::SyncConfig;
 use crate::tls::TlsError;
 use crate::tls::door::Door;
@@ -19,7 +19,7 @@ pub(super) struct RingBudget(pub(super) Ring);
 
 impl ConnectionBudget for RingBudget {
     fn reserve(&self, bytes: u64) -> Option<Reserved> {
-        let held = self.0.reserve(bytes).ok()?;
+        let held = self.0.reserve_for(Use::Mqtt, bytes).ok()?;
         Some(Box::new(held))
     }
 }

@@ -45,7 +45,8 @@ impl ApiError {
     /// 413 with the limit and the key that raises it.
     pub fn too_large(limit: u64) -> Self {
         let limit = crate::config::format_size(limit);
-        let message = format!("the body is over {limit}; send smaller batches or raise http.max_body");
+        let message =
+            format!("the body is over {limit}; send smaller batches, or raise http.max_body or storage.max_memory");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
@@ -93,6 +94,14 @@ impl IntoResponse for ApiError {
 
 impl From<Exhausted> for ApiError {
     fn from(error: Exhausted) -> Self {
+        if error.wanted > error.cap {
+            // Waiting would not help.
+            let (wanted, cap) = (crate::config::format_size(error.wanted), crate::config::format_size(error.cap));
+            let message = format!(
+                "this takes {wanted} of memory, and a request gets {cap} at most; ask for less, or raise storage.max_memory"
+            );
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, message);
+        }
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }
@@ -113,7 +122,8 @@ impl From<Reason> for ApiError {
         match reason {
             Reason::Body(error) => error.into(),
             Reason::Json(error) => Self { line: Some(error.line), ..Self::bad(error.to_string()) },
-            Reason::Memory(_) | Reason::Full | Reason::Arrow(StreamError::NoMemory { .. }) => {
+            Reason::Memory(full) => full.into(),
+            Reason::Full | Reason::Arrow(StreamError::NoMemory { .. }) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, reason.to_string())
             }
             Reason::Arrow(error) => Self::bad(error.to_string()),

@@ -24,6 +24,16 @@ pub(super) fn coding(headers: &HeaderMap) -> Result<Coding, ApiError> {
     Ok(Coding::from_header(named)?)
 }
 
+/// The length that a body says it has, as sent.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok())
+}
+
+/// The length that a body will have, if that is known before it is there.
+pub(super) fn length(headers: &HeaderMap, coding: Coding) -> Option<u64> {
+    announced(headers).filter(|_| coding == Coding::Identity)
+}
+
 /// Opens a body once the budget has room for it. Requests that come together wait for one another a little before one of
 /// them is sent away.
 ///
@@ -50,7 +60,7 @@ pub(super) async fn pump(
     mut take: impl FnMut(&[u8]) -> Result<(), ApiError>,
 ) -> Result<(), ApiError> {
     let (limit, patience) = (api.limits.max_body, api.limits.body_timeout);
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced = announced(headers);
     if announced.is_some_and(|len| len > limit) {
         return Err(ApiError::too_large(limit));
     }

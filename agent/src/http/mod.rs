@@ -6,7 +6,9 @@ mod auth;
 mod counters;
 mod error;
 mod intake;
+mod lobby;
 mod logs;
+mod marked;
 mod page;
 mod post;
 mod records;
@@ -22,6 +24,7 @@ use std::time::Duration;
 pub use auth::Access;
 pub use counters::HttpCounters;
 pub use error::ApiError;
+pub use lobby::MAX_WAITING;
 pub use router::router;
 pub use server::{ServerConfig, serve};
 

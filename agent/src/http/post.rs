@@ -41,16 +41,17 @@ pub(super) async fn post(
     }
     let (kind, options) = (kind(&headers)?, options(&uri)?);
     let coding = intake::coding(&headers)?;
-    let limit = api.limits.max_body;
+    let (limit, length) = (api.limits.max_body, intake::length(&headers, coding));
     let report = if kind == Kind::Ndjson {
         let origin = format!("POST {}", uri.path());
+        let limit = length.map_or(limit, |length| length.min(limit));
         let open = || LineBody::ndjson(&api.ring, api.clock, &log, options.clone(), coding, limit, &origin);
         let mut lines = intake::when_there_is_room(open).await?;
         let take = |chunk: &[u8]| lines.feed(chunk).map_err(|error| intake::broken(&api, error));
         intake::pump(&api, &headers, body, take).await?;
         lines.finish()
     } else {
-        let mut whole = intake::when_there_is_room(|| WholeBody::new(&api.ring, coding, limit)).await?;
+        let mut whole = intake::when_there_is_room(|| WholeBody::new(&api.ring, coding, limit, length)).await?;
         intake::pump(&api, &headers, body, |chunk| Ok(whole.feed(chunk)?)).await?;
         let (bytes, held) = whole.finish()?;
         let (ring, clock, large) = (api.ring.clone(), api.clock, bytes.len() > INLINE);

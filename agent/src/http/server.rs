@@ -1,5 +1,6 @@
 //! The listener: connections under a cap, each with small buffers and a limit on every wait.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,21 +9,26 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Api;
+use super::lobby::{Guest, Lobby};
+use super::marked::Marked;
 use super::router::router;
 use super::timed_io::TimedIo;
+use crate::crowd::{self, Crowd};
 use crate::log_gate::LogGate;
-use crate::ring::Reservation;
+use crate::ring::{Reservation, Use};
 use crate::tls::door::{self, Door};
 
 /// Read buffer of a connection; it also bounds the head of a request. The least that hyper takes is 8 KiB.
 const BUFFER_BYTES: usize = 16 << 10;
-/// What a connection may hold: read and write buffer and its state.
-const CONNECTION_BYTES: u64 = 3 * BUFFER_BYTES as u64;
+/// What a connection may hold: a read buffer, half as much to write, and its state.
+const CONNECTION_BYTES: u64 = 2 * BUFFER_BYTES as u64;
 const MAX_HEADERS: usize = 64;
+/// How often those who wait are looked at, when nothing else happens.
+const LOBBY_TICK: Duration = Duration::from_millis(250);
 /// Pause after a failed accept (out of file descriptors), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,8 +37,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServerConfig {
     /// TLS, or plain TCP.
     pub tls: Option<Door>,
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Connections at a time; further ones wait.
     pub max_connections: usize,
+    /// Connections that wait for a place; the latest of further ones are closed.
+    pub max_waiting: usize,
     /// Longest wait for the head of a request, and for a next one on an idle connection.
     pub header_timeout: Duration,
     /// Longest wait for a peer that reads an answer.
@@ -47,39 +55,50 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
     grace: Duration,
 ) {
-    let slots = Arc::new(Semaphore::new(config.max_connections));
     let (graceful, log) = (GracefulShutdown::new(), LogGate::default());
     let mut tasks = JoinSet::new();
     let service = TowerToHyperService::new(router(api.clone()));
+    let (crowd, mut lobby) = (Crowd::new(), Lobby::new(config.max_waiting));
     loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            Some(_) = tasks.join_next() => continue,
-            accepted = next(&listener, &slots) => accepted,
-        };
-        let (stream, slot) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                if let Some(held_back) = log.pass(Instant::now()) {
-                    tracing::warn!(held_back, "http: cannot accept a connection: {error}");
+        let left = crowd.left();
+        while let Some(waiting) = lobby.next(&crowd) {
+            let Some((place, guest)) = place(&api, &config, &crowd, waiting.peer) else {
+                lobby.put_back(waiting);
+                break;
+            };
+            let (api, config) = (api.clone(), config.clone());
+            let (watcher, service) = (graceful.watcher(), service.clone());
+            tasks.spawn(async move {
+                api.counters.opened();
+                let open = Open { api, _place: place };
+                tokio::select! {
+                    () = guest.leave.notified() => open.api.counters.turn_away(),
+                    () = connection(waiting.stream, &open, &config, watcher, Marked::new(service, &guest)) => {}
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+            });
+        }
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Some(_) = tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    if lobby.push(stream, peer, Instant::now()).is_some() {
+                        api.counters.turn_away();
+                    }
+                }
+                Err(error) => {
+                    if let Some(held_back) = log.pass(Instant::now()) {
+                        tracing::warn!(held_back, "http: cannot accept a connection: {error}");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = left => {}
+            () = tokio::time::sleep(LOBBY_TICK) => {
+                (0..lobby.tidy(config.header_timeout, Instant::now())).for_each(|_| api.counters.turn_away());
             }
-        };
-        let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
-        let Ok(held) = api.ring.reserve(bytes) else {
-            api.counters.turn_away();
-            continue;
-        };
-        let open = Open { api: api.clone(), _held: held };
-        open.api.counters.opened();
-        let (config, watcher, service) = (config.clone(), graceful.watcher(), service.clone());
-        tasks.spawn(async move {
-            let _slot = slot;
-            connection(stream, &open, &config, watcher, service).await;
-        });
+        }
     }
     // New connections are refused while the old ones end.
     drop(listener);
@@ -87,19 +106,34 @@ pub async fn serve(
     tasks.shutdown().await;
 }
 
-async fn next(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error says that the agent is gone, which is a stop as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A place for a connection from `peer`, if there is room; otherwise asks others to leave, if it is they who should.
+fn place(api: &Api, config: &ServerConfig, crowd: &Arc<Crowd<Guest>>, peer: IpAddr) -> Option<(Place, Arc<Guest>)> {
+    let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
+    let held = (crowd.len() < config.max_connections).then(|| api.ring.reserve_for(Use::Http, bytes).ok()).flatten();
+    let Some(held) = held else {
+        crowd.surplus(peer, Instant::now()).iter().for_each(|guest| guest.leave.notify_one());
+        return None;
+    };
+    let guest = Arc::new(Guest::default());
+    let place = crowd.enter(peer, Arc::clone(&guest), Instant::now());
+    Some((Place { _held: held, _place: place }, guest))
+}
+
+/// A connection's memory and its place, given back in this order: who waits for the place finds room.
+struct Place {
+    _held: Reservation,
+    _place: crowd::Place<Guest>,
 }
 
 /// A connection that counts as open as long as it lives.
 struct Open {
     api: Api,
-    _held: Reservation,
+    _place: Place,
 }
 
 impl Drop for Open {
@@ -108,10 +142,9 @@ impl Drop for Open {
     }
 }
 
-type Service = TowerToHyperService<axum::Router>;
 type Watcher = hyper_util::server::graceful::Watcher;
 
-async fn connection(stream: TcpStream, open: &Open, config: &ServerConfig, watcher: Watcher, service: Service) {
+async fn connection(stream: TcpStream, open: &Open, config: &ServerConfig, watcher: Watcher, service: Marked) {
     // Answers are small; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &config.tls else { return speak(stream, config, watcher, service).await };
@@ -126,7 +159,7 @@ async fn connection(stream: TcpStream, open: &Open, config: &ServerConfig, watch
     }
 }
 
-async fn speak<S>(stream: S, config: &ServerConfig, watcher: Watcher, service: Service)
+async fn speak<S>(stream: S, config: &ServerConfig, watcher: Watcher, service: Marked)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -34,7 +34,9 @@ async fn store(api: &Api, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<
     let precision: Precision = precision.parse().map_err(|error| ApiError::bad(format!("{error}")))?;
     let origin = format!("POST {}", uri.path());
     let coding = intake::coding(headers)?;
-    let open = || LineBody::line_protocol(&api.ring, api.clock, precision, coding, api.limits.max_body, &origin);
+    let most = api.limits.max_body;
+    let limit = intake::length(headers, coding).map_or(most, |length| length.min(most));
+    let open = || LineBody::line_protocol(&api.ring, api.clock, precision, coding, limit, &origin);
     let mut lines = intake::when_there_is_room(open).await?;
     intake::pump(api, headers, body, |chunk| lines.feed(chunk).map_err(|error| intake::broken(api, error))).await?;
     let report = lines.finish().map_err(|error| intake::broken(api, error))?;

@@ -13,7 +13,7 @@ use super::decode::ndjson::Ndjson;
 use super::decode::time::Precision;
 use super::decode::{DecodeError, MAX_LINE, Scratch, Target};
 use crate::records::Records;
-use crate::ring::{AppendError, Appended, Clock, ColumnBatch, ColumnSlice, Exhausted, Reservation, Ring};
+use crate::ring::{AppendError, Appended, Clock, ColumnBatch, ColumnSlice, Exhausted, Reservation, Ring, SMALL, Use};
 
 mod lines;
 
@@ -108,9 +108,9 @@ impl Door {
     }
 }
 
-/// Bytes of the budget that all requests together may take, as the ring divides it.
+/// The share of [`Ring::largest`] that decoding one request may take.
 fn share(ring: &Ring) -> usize {
-    usize::try_from(ring.budget().cap() / 8 * 3).unwrap_or(usize::MAX)
+    usize::try_from(ring.largest() / 3).unwrap_or(usize::MAX)
 }
 
 /// A body that is collected whole, unpacked and charged to the budget while it grows.
@@ -123,10 +123,18 @@ pub struct WholeBody {
 }
 
 impl WholeBody {
-    /// A body of at most `limit` bytes, unpacked.
-    pub fn new(ring: &Ring, coding: Coding, limit: u64) -> Result<Self, Reason> {
-        let held = ring.reserve(coding.memory())?;
-        Ok(Self { ring: ring.clone(), unpacker: Unpacker::new(coding, limit)?, bytes: Vec::new(), held })
+    /// A body of at most `limit` bytes, unpacked, and no more than can be decoded in what one request can get. If its length
+    /// is known, the room for all of it is taken at once: two that are half there could wait for each other.
+    pub fn new(ring: &Ring, coding: Coding, limit: u64, length: Option<u64>) -> Result<Self, Reason> {
+        let limit = limit.min(ring.largest() - share(ring) as u64);
+        if length.is_some_and(|length| length > limit) {
+            return Err(BodyError::TooLarge { limit }.into());
+        }
+        let most = coding.memory() + length.unwrap_or(limit);
+        let held = ring
+            .reserve_for(if most <= SMALL { Use::Small } else { Use::Large }, coding.memory() + length.unwrap_or(0))?;
+        let bytes = Vec::with_capacity(length.map_or(0, |length| length as usize));
+        Ok(Self { ring: ring.clone(), unpacker: Unpacker::new(coding, limit)?, bytes, held })
     }
 
     /// Takes the next chunk.
@@ -159,7 +167,7 @@ fn extend(ring: &Ring, bytes: &mut Vec<u8>, held: &mut Reservation, piece: &[u8]
         let more = piece.len().max(bytes.capacity() / 2).max(16 * 1024);
         if held.grow(more as u64).is_err() {
             // Growing does not evict; asking the ring does.
-            drop(ring.reserve(more as u64)?);
+            drop(ring.reserve_for(Use::Large, more as u64)?);
             held.grow(more as u64)?;
         }
         bytes.reserve_exact(bytes.capacity() - bytes.len() + more);
@@ -177,7 +185,7 @@ pub fn write_json(
     body: &[u8],
 ) -> Result<WriteReport, WriteError> {
     let mut door = Door { ring: ring.clone(), clock, report: WriteReport::default() };
-    let limit = (share(ring) / 8).clamp(16 * 1024, 1 << 20).min(body.len().saturating_mul(MAX_GROWTH) + 4_096);
+    let limit = (share(ring) / 2).clamp(16 * 1024, 1 << 20).min(body.len().saturating_mul(MAX_GROWTH) + 4_096);
     let held = ring.reserve(2 * limit as u64).map_err(|short| door.failed(short.into()))?;
     let mut records = Records::new();
     let mut stopped = None;

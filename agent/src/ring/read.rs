@@ -229,7 +229,9 @@ impl Reader {
                 let guess = raw as usize * 2 + schema.schema.columns().len() * 512 + (16 << 10);
                 let mut decoded = Err(DecodeError::TooLarge { max_bytes: 0 });
                 let mut held = self.ring.reserve(0)?;
-                for max_bytes in [guess + (96 << 10), guess + (256 << 10), guess * 2 + (1 << 20)] {
+                // Mostly the result is what was raw, and a little scratch.
+                let least = raw as usize + raw as usize / 4 + schema.schema.columns().len() * 512 + (64 << 10);
+                for max_bytes in [least, guess + (96 << 10), guess + (256 << 10), guess * 2 + (1 << 20)] {
                     if matches!(decoded, Err(DecodeError::TooLarge { .. })) {
                         // What the last try held goes first: under a small cap there is no room for both.
                         held.shrink_to(0);

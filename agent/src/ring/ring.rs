@@ -31,6 +31,8 @@ pub struct Ring {
 pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     pub(super) guests: Arc<Budget>,
+    /// Parts of what guests may take, by use.
+    shares: Shares,
     pub(super) state: Mutex<State>,
     /// Held by the one packer at work. Taken before `state`, never after.
     pub(super) packer: Mutex<Packer>,
@@ -69,14 +71,59 @@ impl Events {
     }
 }
 
+/// What memory is taken for. Each use has a part of what guests may take, so that none can starve the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Connections by MQTT, and what they hold of packets and sessions.
+    Mqtt,
+    /// Connections by HTTP.
+    Http,
+    /// Requests and results of more than a few KiB.
+    Large,
+    /// The batch in flight to the hub.
+    Batch,
+    /// Small requests: what others leave is enough for some, always.
+    Small,
+}
+
+/// Requests that get their memory also while large ones have taken all of their part.
+pub const SMALL: u64 = 32 << 10;
+
+#[derive(Debug)]
+struct Shares {
+    mqtt: Arc<Budget>,
+    http: Arc<Budget>,
+    large: Arc<Budget>,
+}
+
+impl Shares {
+    /// What a batch needs by default is left to it; of sixteen parts of the rest, one is left for small requests alone.
+    fn new(guests: &Arc<Budget>) -> Self {
+        let batch = (guests.cap() / 3).min(1 << 20);
+        let parts = |count| guests.child((guests.cap() - batch) / 16 * count);
+        Self { mqtt: parts(3), http: parts(3), large: parts(9) }
+    }
+
+    fn of<'a>(&'a self, whose: Use, guests: &'a Arc<Budget>) -> &'a Arc<Budget> {
+        match whose {
+            Use::Mqtt => &self.mqtt,
+            Use::Http => &self.http,
+            Use::Large => &self.large,
+            Use::Small | Use::Batch => guests,
+        }
+    }
+}
+
 impl Ring {
     /// An empty ring within `budget`, whose cap stands for the configuration's `max_memory`.
     pub fn new(mut config: RingConfig, budget: Arc<Budget>) -> Self {
         config.max_memory = budget.cap();
         let events =
             Events { sealed: Notify::new(), pending: Notify::new(), threshold: AtomicU64::new(config.max_memory / 16) };
+        let guests = budget.child(config.guest_share());
         let shared = Shared {
-            guests: budget.child(config.guest_share()),
+            shares: Shares::new(&guests),
+            guests,
             packer: Mutex::new(Packer::new(&budget)),
             state: Mutex::new(State::new(config, Arc::clone(&budget))),
             budget,
@@ -107,16 +154,26 @@ impl Ring {
     }
 
     /// Takes `bytes` of the budget for a request, a result or a batch in flight; records are evicted if need be. All such
-    /// guests together get three eighths of the memory.
+    /// guests together get three eighths of the memory, and large ones leave room for small ones.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Exhausted> {
-        let guests = &self.shared.guests;
-        match guests.reserve(bytes) {
-            Err(full) if guests.available() < bytes => return Err(full),
+        self.reserve_for(if bytes <= SMALL { Use::Small } else { Use::Large }, bytes)
+    }
+
+    /// The most that one request can ever get.
+    pub fn largest(&self) -> u64 {
+        self.shared.shares.large.cap()
+    }
+
+    /// As [`Self::reserve`], within the part that this use may take.
+    pub fn reserve_for(&self, whose: Use, bytes: u64) -> Result<Reservation, Exhausted> {
+        let share = self.shared.shares.of(whose, &self.shared.guests);
+        match share.reserve(bytes) {
+            Err(full) if share.available() < bytes || self.shared.guests.available() < bytes => return Err(full),
             Err(_) => {}
             Ok(held) => return Ok(held),
         }
         self.shared.state.lock().make_room_for_guest(bytes)?;
-        guests.reserve(bytes)
+        share.reserve(bytes)
     }
 
     /// Seals what has reached `segment_age`, and samples the rate for the runway. To be called about every second.

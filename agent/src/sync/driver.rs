@@ -5,7 +5,7 @@ use super::link::{Exchange, Link, Packing};
 use super::report::{SyncReport, SyncShared, SyncState};
 use super::source::RingSource;
 use super::{ClientError, SyncConfig};
-use crate::ring::{Clock, Reservation, Ring};
+use crate::ring::{Clock, Reservation, Ring, Use};
 use pyralog_sync_protocol::{Action, Failure, Incarnation, Sender, SenderConfig, SenderState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,7 +158,7 @@ impl<L: Link> Driver<L> {
             let now = self.began.elapsed();
             // The room for a batch is taken before the sender builds it, and only then: it may cost records in the ring.
             if self.held.is_none() && self.sender.may_build(now) {
-                match self.ring.reserve(self.max_batch) {
+                match self.ring.reserve_for(Use::Batch, self.max_batch) {
                     Ok(held) => self.held = Some(held),
                     Err(_) => return Next::Wait(NO_ROOM_WAIT),
                 }

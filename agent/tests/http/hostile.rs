@@ -62,6 +62,51 @@ async fn connections_beyond_the_limit_wait_and_are_served_when_others_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_host_is_served_while_one_holds_every_connection_and_sends_its_heads_by_the_byte() {
+    let agent = Agent::start(&[("http.max_connections", "4"), ("http.header_timeout", "60s")]).await;
+    let address = agent.app.endpoints().http;
+    let slow: Vec<_> = (0..40)
+        .map(|_| {
+            let mut slow = TcpStream::connect(address).unwrap();
+            slow.write_all(b"POST /write HTTP/1.1\r\nhost: a\r\nx-slow: ").unwrap();
+            slow
+        })
+        .collect();
+    let other = reqwest::Client::builder().no_proxy().local_address(std::net::IpAddr::from([127, 0, 0, 2]));
+    let answer = other.build().unwrap().get(agent.at("/healthz")).send().await.unwrap();
+    assert!(answer.status().is_success());
+    drop(slow);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_writes_are_taken_while_large_bodies_hold_all_that_they_may() {
+    let agent = Agent::start(&[("storage.max_memory", "4MiB")]).await;
+    let address = agent.app.endpoints().http;
+    let large: Vec<_> = (0..4)
+        .map(|_| {
+            let mut large = TcpStream::connect(address).unwrap();
+            large.write_all(b"POST /v1/logs/m/records HTTP/1.1\r\nhost: a\r\ncontent-length: 500000\r\n\r\n[").unwrap();
+            large
+        })
+        .collect();
+    for n in 0..20 {
+        agent.write(&format!("m f={n} {n}\n")).await;
+    }
+    assert_eq!(agent.records("m").await.len(), 20);
+    drop(large);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_never_fit_is_too_large_and_what_fits_later_is_to_be_sent_again() {
+    let agent = Agent::start(&[("storage.max_memory", "4MiB")]).await;
+    let body = zstd::encode_all(&b"m f=1\n"[..], 3).unwrap();
+    let request = agent.client.post(agent.at("/write")).header("content-encoding", "zstd").body(body);
+    let (status, body) = answer(request.send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
+    assert!(body.contains("storage.max_memory"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_who_does_not_read_holds_little_and_is_given_up() {
     let agent = Agent::start(&[("storage.max_memory", "8MiB"), ("http.body_timeout", "300ms")]).await;
     let lines: String = (0..20_000).map(|n| format!("m a=\"{}\" {n}\n", "x".repeat(200))).collect();

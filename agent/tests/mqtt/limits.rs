@@ -5,18 +5,25 @@ use std::time::Duration;
 use crate::support::{Client, Server, connect, publish, wait_until};
 
 #[test]
-fn connections_over_the_cap_are_closed_and_those_within_stay() {
+fn a_connection_over_the_cap_takes_the_place_of_the_silent_one_and_not_of_the_lively() {
     let server = Server::with(u64::MAX / 2, |config| config.max_connections = 2);
-    let _second = server.client(&connect("b", true, None));
-    let one = server.reserved();
-    let mut first = server.client(&connect("a", true, None));
-    assert!(Client::open(server.address).rest().is_empty());
-    first.send(&[0xc0, 0]);
-    assert_eq!(first.packet(), [0xd0, 0]);
-    assert_eq!(server.endpoint.counters().turned_away(), 1);
-    drop(first);
-    wait_until("a free place", || server.reserved() == one);
-    server.client(&connect("c", true, None));
+    let silent = server.client(&connect("silent", true, None));
+    let mut lively = server.client(&connect("lively", true, None));
+    let mut turned_away = 0;
+    // Until the other has been silent for long enough, newcomers are closed.
+    wait_until("a place", || {
+        lively.send(&[0xc0, 0]);
+        assert_eq!(lively.packet(), [0xd0, 0]);
+        let mut newcomer = Client::open(server.address);
+        newcomer.send(&connect("new", true, None));
+        let answer = newcomer.packet_or_end();
+        turned_away += u64::from(answer.is_empty());
+        !answer.is_empty()
+    });
+    assert!(silent.rest().is_empty());
+    lively.send(&[0xc0, 0]);
+    assert_eq!(lively.packet(), [0xd0, 0]);
+    assert_eq!(server.endpoint.counters().turned_away(), turned_away);
 }
 
 #[test]

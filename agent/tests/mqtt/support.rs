@@ -167,13 +167,25 @@ impl Client {
 
     /// The next packet, short ones only.
     pub(crate) fn packet(&mut self) -> Vec<u8> {
-        let mut header = [0; 2];
-        self.0.read_exact(&mut header).unwrap();
-        assert!(header[1] < 0x80);
-        let mut packet = header.to_vec();
-        packet.resize(2 + usize::from(header[1]), 0);
-        self.0.read_exact(&mut packet[2..]).unwrap();
+        let packet = self.packet_or_end();
+        assert!(!packet.is_empty(), "closed");
         packet
+    }
+
+    /// The next packet, or nothing if the connection is closed instead.
+    pub(crate) fn packet_or_end(&mut self) -> Vec<u8> {
+        let mut start = [0; 2];
+        match self.0.read_exact(&mut start) {
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => Vec::new(),
+            Err(error) => panic!("{error}"),
+            Ok(()) => {
+                assert!(start[1] < 0x80);
+                let mut packet = start.to_vec();
+                packet.resize(2 + usize::from(start[1]), 0);
+                self.0.read_exact(&mut packet[2..]).unwrap();
+                packet
+            }
+        }
     }
 
     /// What still comes until the server closes.

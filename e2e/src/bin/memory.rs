@@ -9,12 +9,12 @@
 #![allow(clippy::print_stdout, reason = "the figures are what the program is for")]
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use pyralog_e2e::Result;
-use pyralog_e2e::memory::{CASES, Case, cases, report, run};
+use pyralog_e2e::memory::{CASES, Case, cases, raise_descriptors, report, run};
 
 /// Runs the cases.
 #[derive(Debug, Parser)]
@@ -56,12 +56,7 @@ fn main() -> ExitCode {
         CASES.iter().for_each(|case| println!("{:<16} {}", case.name, case.about));
         return ExitCode::SUCCESS;
     }
-    // Some cases open ten thousand connections.
-    let _ = Command::new("prlimit")
-        .args(["--nofile=20000:", "--pid"])
-        .arg(std::process::id().to_string())
-        .stderr(std::process::Stdio::null())
-        .status();
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(all(&args)));
     match outcome {

@@ -3,7 +3,9 @@
 use crate::Result;
 use crate::agent::Options;
 
-use super::load;
+use super::load::bombs::Packing;
+use super::load::queries::Pace;
+use super::load::{arrow, bombs, connections, flood, loris, mqtt, queries, shapes};
 use super::target::Target;
 
 /// What stands upstream of the agent.
@@ -56,7 +58,25 @@ pub enum Load {
     HttpLines,
     HttpJson,
     HttpGzip,
+    HttpNoise,
     Fill,
+    MqttIdle { count: usize },
+    MqttMute { count: usize },
+    HalfHandshakes { count: usize },
+    SlowHeads,
+    SlowBodies,
+    AnnouncedBodies,
+    GzipBombs,
+    ZstdBombs,
+    EndlessLines,
+    Tags,
+    Logs,
+    Columns,
+    Queries(Pace),
+    Forged,
+    AnnouncedPackets,
+    HalfQos2,
+    Sessions,
 }
 
 const fn case(name: &'static str, about: &'static str, load: Load) -> Case {
@@ -72,6 +92,10 @@ pub const CASES: &[Case] = &[
     case("http-json", "4 connections post JSON arrays of 500 objects", Load::HttpJson),
     case("http-gzip", "4 connections post gzipped line protocol, 1,000 lines a body", Load::HttpGzip),
     Case {
+        seconds: 12,
+        ..case("http-noise", "4 connections post line protocol of long texts that hardly pack", Load::HttpNoise)
+    },
+    Case {
         upstream: Upstream::Dead,
         seconds: 6,
         ..case("outage", "MQTT and HTTP at full speed, the hub is dead", Load::Fill)
@@ -85,6 +109,39 @@ pub const CASES: &[Case] = &[
         upstream: Upstream::Slow,
         seconds: 8,
         ..case("drain-slow", "the same, the hub behind a link of 256 KiB/s", Load::Fill)
+    },
+    Case {
+        seconds: 8,
+        ..case("mqtt-idle", "10,000 MQTT clients connect and say nothing", Load::MqttIdle { count: 10_000 })
+    },
+    case("mqtt-mute", "2,000 connections to the MQTT endpoint never say a word", Load::MqttMute { count: 2_000 }),
+    case("slow-heads", "1,000 HTTP clients send the head of a request a byte at a time", Load::SlowHeads),
+    case("slow-bodies", "1,000 HTTP clients send a body a byte at a time", Load::SlowBodies),
+    case("large-bodies", "1,000 HTTP clients begin the largest body and go on a byte at a time", Load::AnnouncedBodies),
+    case("gzip-bombs", "32 connections post 24 MiB in gzip on every path", Load::GzipBombs),
+    case("zstd-bombs", "32 connections post 24 MiB in zstd on every path", Load::ZstdBombs),
+    case("endless-lines", "32 connections post lines and JSON without an end", Load::EndlessLines),
+    case("tags", "10,000 series, and a tag that never repeats", Load::Tags),
+    case("logs", "1,000 logs by turns", Load::Logs),
+    case("columns", "records of 512 columns in three logs", Load::Columns),
+    case("queries-fast", "96 readers at once of all that is in the ring", Load::Queries(Pace::Fast)),
+    case("queries-slow", "96 readers at once of all that is in the ring, 8 KiB at a time", Load::Queries(Pace::Slow)),
+    case("queries-stuck", "96 readers that begin an answer and stop", Load::Queries(Pace::Never)),
+    case("arrow-forged", "Arrow streams with forged lengths, counts and offsets", Load::Forged),
+    case(
+        "mqtt-large",
+        "500 MQTT clients announce packets of 256 MiB, or send all but the end of the largest",
+        Load::AnnouncedPackets,
+    ),
+    case("mqtt-qos2", "500 MQTT clients leave 1,000 QoS 2 messages each unreleased", Load::HalfQos2),
+    case("mqtt-sessions", "persistent sessions under ever new long names, messages half done in each", Load::Sessions),
+    Case {
+        settings: Settings::Descriptors(256),
+        ..case(
+            "descriptors",
+            "an agent of 256 file descriptors and 1,000 idle MQTT clients",
+            Load::MqttIdle { count: 1_000 },
+        )
     },
 ];
 
@@ -113,11 +170,29 @@ impl Load {
     pub async fn run(self, target: &Target) -> Result<()> {
         match self {
             Self::Idle => target.over().await,
-            Self::MqttFlood { qos } => load::flood::mqtt(target, qos).await?,
-            Self::HttpLines => load::flood::http(target, load::flood::Body::Lines).await?,
-            Self::HttpJson => load::flood::http(target, load::flood::Body::Json).await?,
-            Self::HttpGzip => load::flood::http(target, load::flood::Body::Gzip).await?,
-            Self::Fill => load::flood::fill(target).await?,
+            Self::MqttFlood { qos } => flood::mqtt(target, qos).await?,
+            Self::HttpLines => flood::http(target, flood::Body::Lines).await?,
+            Self::HttpJson => flood::http(target, flood::Body::Json).await?,
+            Self::HttpGzip => flood::http(target, flood::Body::Gzip).await?,
+            Self::HttpNoise => flood::http(target, flood::Body::Noise).await?,
+            Self::Fill => flood::fill(target).await?,
+            Self::MqttIdle { count } => connections::mqtt_idle(target, count).await?,
+            Self::MqttMute { count } => connections::mqtt_mute(target, count).await?,
+            Self::HalfHandshakes { count } => connections::half_handshakes(target, count).await?,
+            Self::SlowHeads => loris::heads(target).await?,
+            Self::SlowBodies => loris::bodies(target).await?,
+            Self::AnnouncedBodies => loris::announced(target).await?,
+            Self::GzipBombs => bombs::bombs(target, Packing::Gzip).await?,
+            Self::ZstdBombs => bombs::bombs(target, Packing::Zstd).await?,
+            Self::EndlessLines => bombs::endless_lines(target).await?,
+            Self::Tags => shapes::tags(target).await?,
+            Self::Logs => shapes::logs(target).await?,
+            Self::Columns => shapes::columns(target).await?,
+            Self::Queries(pace) => queries::read(target, pace).await?,
+            Self::Forged => arrow::forged(target).await?,
+            Self::AnnouncedPackets => mqtt::announced(target).await?,
+            Self::HalfQos2 => mqtt::half_qos2(target).await?,
+            Self::Sessions => mqtt::sessions(target).await?,
         }
         Ok(())
     }

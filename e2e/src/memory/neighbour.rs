@@ -1,12 +1,12 @@
 //! A client who does nothing wrong, at the pace of a sensor: it must be served whatever others do.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -22,6 +22,9 @@ const QUERY_EVERY: Duration = Duration::from_secs(1);
 const NEWCOMER_EVERY: Duration = Duration::from_secs(1);
 /// Reasons of failures that are told apart.
 const MAX_REASONS: usize = 8;
+
+/// Another device has another address.
+const FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 const LINES: &str = "neighbour,kind=line a=1,b=2.5,c=\"text\"\n";
 
@@ -77,12 +80,14 @@ impl Neighbour {
     /// # Errors
     /// When there is no HTTP client.
     pub fn start(at: &Target) -> Result<Self> {
+        // An error means that it is installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let url = format!("http://{}", at.http);
         tasks.spawn(publisher(at.mqtt, stopped.clone()));
-        tasks.spawn(writer(http::client()?, url.clone(), stopped.clone()));
-        tasks.spawn(reader(http::client()?, url, stopped.clone()));
+        tasks.spawn(writer(client()?, url.clone(), stopped.clone()));
+        tasks.spawn(reader(client()?, url, stopped.clone()));
         tasks.spawn(newcomer(at.mqtt, at.http, stopped));
         Ok(Self { stop, tasks })
     }
@@ -105,6 +110,16 @@ impl Neighbour {
     }
 }
 
+fn client() -> Result<Client> {
+    Ok(Client::builder().timeout(PATIENCE).no_proxy().local_address(FROM).build()?)
+}
+
+async fn open_to(to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((FROM, 0).into())?;
+    socket.connect(to).await
+}
+
 /// Waits for the next round; false when there is none.
 async fn next(stop: &mut watch::Receiver<bool>, pause: Duration) -> bool {
     tokio::time::timeout(pause, stop.wait_for(|stop| *stop)).await.is_err()
@@ -118,7 +133,8 @@ async fn publisher(to: SocketAddr, mut stop: watch::Receiver<bool>) -> Served {
         if open.is_none() {
             served
                 .count("connect", async {
-                    open = Some(target::mqtt_in(to, &packets::connect("neighbour", true, 30), PATIENCE).await?);
+                    open =
+                        Some(target::mqtt_in(open_to(to), &packets::connect("neighbour", true, 30), PATIENCE).await?);
                     Ok(())
                 })
                 .await;
@@ -183,13 +199,14 @@ async fn newcomer(mqtt: SocketAddr, http: SocketAddr, mut stop: watch::Receiver<
     loop {
         served
             .count("new MQTT connection", async {
-                let mut stream = target::mqtt_in(mqtt, &packets::connect("newcomer", true, 30), PATIENCE).await?;
+                let mut stream =
+                    target::mqtt_in(open_to(mqtt), &packets::connect("newcomer", true, 30), PATIENCE).await?;
                 publish(&mut stream, 1).await
             })
             .await;
         served
             .count("new HTTP connection", async {
-                match target::exchange(http, &request).await? {
+                match target::exchange(open_to(http).await?, &request).await? {
                     204 => Ok(()),
                     status => Err(format!("status {status}").into()),
                 }

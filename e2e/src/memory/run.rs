@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::cases::{Case, Upstream};
@@ -53,11 +54,18 @@ impl Outcome {
     }
 }
 
+/// Lets this process open as many sockets as the cases want: some open ten thousand. Without the right to it they open fewer.
+pub fn raise_descriptors() {
+    let pid = std::process::id().to_string();
+    let raised = Command::new("prlimit").args(["--nofile=20000:", "--pid", &pid]).stderr(Stdio::null()).status();
+    drop(raised);
+}
+
 /// Runs `case` under `cap`.
 ///
 /// # Errors
 /// When the agent or the hub does not come up, or the agent dies.
-pub async fn run(case: &'static Case, cap: u64) -> Result<Outcome> {
+pub async fn run(case: &Case, cap: u64) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let mut upstream = Stage::set(case.upstream, folder.path()).await?;
     let mut options = case.options(cap);
@@ -72,7 +80,7 @@ pub async fn run(case: &'static Case, cap: u64) -> Result<Outcome> {
     outcome
 }
 
-async fn watch(case: &'static Case, cap: u64, agent: &Agent, upstream: &mut Stage) -> Result<Outcome> {
+async fn watch(case: &Case, cap: u64, agent: &Agent, upstream: &mut Stage) -> Result<Outcome> {
     let sampler = Sampler::start(agent.process.pid());
     tokio::time::sleep(REST).await;
     let target = Target::new(agent, cap, Duration::from_secs(case.seconds))?;

@@ -73,6 +73,14 @@ impl Target {
         tokio::time::timeout_at(self.until.into(), work).await.ok()
     }
 
+    /// Sends a request of these bytes on a new connection and gives the status of the answer.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn exchange(&self, request: &[u8]) -> Result<u16> {
+        exchange(TcpStream::connect(self.http).await?, request).await
+    }
+
     /// Counts an answer.
     pub fn note(&self, answer: &str) {
         self.answers.note(answer);
@@ -83,7 +91,7 @@ impl Target {
     /// # Errors
     /// When the agent closes, or refuses, or stays silent for `patience`.
     pub async fn mqtt_in(&self, connect: &[u8], patience: Duration) -> Result<TcpStream> {
-        mqtt_in(self.mqtt, connect, patience).await
+        mqtt_in(TcpStream::connect(self.mqtt), connect, patience).await
     }
 }
 
@@ -91,9 +99,13 @@ impl Target {
 ///
 /// # Errors
 /// When the agent closes, or refuses, or stays silent for `patience`.
-pub async fn mqtt_in(to: SocketAddr, connect: &[u8], patience: Duration) -> Result<TcpStream> {
+pub async fn mqtt_in(
+    opened: impl Future<Output = std::io::Result<TcpStream>>,
+    connect: &[u8],
+    patience: Duration,
+) -> Result<TcpStream> {
     let admitted = async {
-        let mut stream = TcpStream::connect(to).await?;
+        let mut stream = opened.await?;
         stream.set_nodelay(true)?;
         stream.write_all(connect).await?;
         let mut answer = [0; 4];
@@ -106,12 +118,11 @@ pub async fn mqtt_in(to: SocketAddr, connect: &[u8], patience: Duration) -> Resu
     tokio::time::timeout(patience, admitted).await.map_err(|_| "no CONNACK")?
 }
 
-/// Sends a request of these bytes on a new connection and gives the status of the answer.
+/// Sends a request of these bytes and gives the status of the answer.
 ///
 /// # Errors
 /// When there is none.
-pub async fn exchange(to: SocketAddr, request: &[u8]) -> Result<u16> {
-    let mut stream = TcpStream::connect(to).await?;
+pub async fn exchange(mut stream: TcpStream, request: &[u8]) -> Result<u16> {
     // A server that refuses closes before it has read all; its answer counts, not that.
     let sent = stream.write_all(request).await;
     match status(&mut stream).await {

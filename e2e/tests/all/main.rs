@@ -7,6 +7,7 @@ mod chaos;
 mod clients;
 mod hub_trouble;
 mod lifecycle;
+mod memory;
 mod pki;
 mod quickstart;
 mod readme_tls;

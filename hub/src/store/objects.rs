@@ -239,7 +239,11 @@ impl ObjectsStore {
 
     async fn replace_heads(&self, agent: &str, epoch: u32, order: u64, heads: Bytes) -> Result<Put, StoreError> {
         let place = Place::Heads(agent, epoch);
-        let put = self.put(names::object(place, order), heads).await?;
+        let put = match self.put(names::object(place, order), heads).await {
+            // There a moment ago, and gone since newer ones came: as good as there.
+            Err(StoreError::Damaged { .. }) => Put::Exists,
+            other => other?,
+        };
         if put == Put::Created {
             let older = Pick::page(0, MAX_STALE_HEADS);
             let stale = self.pick(place, older).await?;

@@ -24,6 +24,8 @@ pub(super) enum CloseReason {
     TakenOver,
     #[error("the agent is shutting down")]
     Shutdown,
+    #[error("too many connections, and it was silent for longest")]
+    Crowded,
     /// The CONNACK said no.
     #[error("it was refused: {0}")]
     Refused(&'static str),
@@ -57,6 +59,7 @@ impl CloseReason {
             Self::KeepAlive => Some(Code::KeepAliveTimeout),
             Self::TakenOver => Some(Code::SessionTakenOver),
             Self::Shutdown => Some(Code::ServerShuttingDown),
+            Self::Crowded => Some(Code::ServerBusy),
             Self::Malformed(_) => Some(Code::MalformedPacket),
             Self::Protocol(_) => Some(Code::ProtocolError),
             Self::Topic(_) => Some(Code::TopicNameInvalid),

@@ -18,6 +18,7 @@ use super::{
     shared::Turn,
     wire::{self, Frame, FrameError, Version},
 };
+use crate::crowd::Member;
 
 /// How far a turn got.
 #[derive(Debug)]
@@ -124,6 +125,7 @@ impl Connection {
         };
         if consumed > 0 {
             self.last_packet = turn.now;
+            self.leash.mark().set(turn.now);
         }
         Received { consumed, flow }
     }
@@ -153,6 +155,7 @@ impl Connection {
         let reason = match why {
             CallOff::Resumed | CallOff::Replaced => CloseReason::TakenOver,
             CallOff::Shutdown => CloseReason::Shutdown,
+            CallOff::Crowded => CloseReason::Crowded,
         };
         self.say_farewell(&reason, turn);
         reason

@@ -23,6 +23,9 @@ pub(super) const CONNECTION_COST: u64 = 4 * 1024;
 /// Bytes charged for a session beside its client identifier.
 pub(super) const SESSION_COST: u64 = 256;
 
+/// QoS 2 identifiers that a session may keep within [`SESSION_COST`]; more are charged on their own.
+pub(super) const FREE_QOS2_IDS: usize = 16;
+
 /// Bytes of input or output that a connection may keep within [`CONNECTION_COST`]; more is charged on its own.
 pub(super) const FREE_BUFFER: usize = 1024;
 
@@ -38,6 +41,11 @@ pub(super) const RETRY_LONGEST: Duration = Duration::from_secs(1);
 pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a closing connection may take to read the farewell.
 pub(super) const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often a newcomer makes others leave before it is turned away, and how long it waits for one to be gone.
+pub(super) const ROOM_TRIES: u32 = 4;
+/// See [`ROOM_TRIES`].
+pub(super) const ROOM_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Longest wait before a will with a delay is published.
 pub(super) const WILL_DELAY: Duration = Duration::from_secs(300);

@@ -86,6 +86,9 @@ fn offer(session: &Session, number: u64, packet: &Publish<'_>, topic: &str, turn
     if ids.is_full() {
         return Outcome::Close(CloseReason::ReceiveMaximum);
     }
+    if !ids.make_room(&*turn.shared.budget) {
+        return Outcome::Close(CloseReason::NoMemory);
+    }
     let outcome = sink(topic, packet.payload, turn);
     if matches!(outcome, Outcome::Taken) {
         ids.insert(packet.id);

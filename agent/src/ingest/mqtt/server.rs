@@ -1,19 +1,17 @@
 //! Accepts connections, sees each through to its end, and stops in good order.
 
 use std::{
-    collections::HashMap,
     future::poll_fn,
+    net::IpAddr,
     pin::pin,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Notify,
     time::{sleep, sleep_until, timeout},
 };
 
@@ -28,14 +26,17 @@ use super::{
     session::{CallOff, Leash},
     shared::Shared,
 };
-use crate::ingest::{PublishError, PublishSink};
-use crate::tls::door::{self, Door};
+use crate::{
+    crowd::{self, Crowd},
+    ingest::{PublishError, PublishSink},
+    tls::door::{self, Door},
+};
 
 /// The MQTT endpoint: sessions, counters and settings of any number of listeners.
 #[derive(Clone)]
 pub struct MqttEndpoint {
     shared: Arc<Shared>,
-    live: Arc<Live>,
+    live: Arc<Crowd<Leash>>,
 }
 
 /// Serves `listener` until `shutdown` resolves, then says goodbye to every client and returns when all are gone.
@@ -53,7 +54,7 @@ pub async fn serve(
 impl MqttEndpoint {
     /// An endpoint that hands its messages to `sink` and charges its memory to `budget`.
     pub fn new(config: MqttServerConfig, sink: Arc<dyn PublishSink>, budget: Arc<dyn ConnectionBudget>) -> Self {
-        Self { shared: Arc::new(Shared::new(config, sink, budget)), live: Arc::default() }
+        Self { shared: Arc::new(Shared::new(config, sink, budget)), live: Crowd::new() }
     }
 
     /// What was counted so far.
@@ -73,7 +74,7 @@ impl MqttEndpoint {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, tls.clone()),
+                Ok((stream, peer)) => self.admit(stream, peer, tls.clone()).await,
                 Err(error) => {
                     if let Some(held_back) = self.shared.log.pass(Instant::now()) {
                         tracing::warn!(held_back, "MQTT: cannot accept a connection: {error}");
@@ -84,24 +85,24 @@ impl MqttEndpoint {
             }
         }
         drop(listener);
-        self.live.drain().await;
+        self.live.empty(|leash| leash.pull(CallOff::Shutdown)).await;
     }
 
-    fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<Door>) {
+    async fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<Door>) {
         let shared = &self.shared;
         let cost = limits::CONNECTION_COST + if tls.is_some() { door::CONNECTION_BYTES } else { 0 };
-        let room = self.live.leashes.lock().len() < shared.config.max_connections;
-        let Some(charge) = room.then(|| shared.budget.reserve(cost)).flatten() else {
-            shared.counters.turn_away();
-            if let Some(held_back) = shared.log.pass(Instant::now()) {
-                let why = if room { "no memory under the cap" } else { "max_connections is reached" };
-                tracing::warn!(%peer, held_back, "MQTT: connection turned away: {why}");
+        let leash = Arc::new(Leash::default());
+        let place = match self.place(peer.ip(), &leash, cost).await {
+            Ok(place) => place,
+            Err(why) => {
+                shared.counters.turn_away();
+                if let Some(held_back) = shared.log.pass(Instant::now()) {
+                    tracing::warn!(%peer, held_back, "MQTT: connection turned away: {why}");
+                }
+                return;
             }
-            return;
         };
         let number = shared.number();
-        let leash = Arc::new(Leash::default());
-        let place = Place::new(number, &leash, self, charge);
         let connection = Connection::new(number, leash, Instant::now());
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
@@ -117,6 +118,40 @@ impl MqttEndpoint {
             }
             drop(place);
         });
+    }
+
+    /// A place for a newcomer, or why there is none. When there is no room, others may have to leave first.
+    async fn place(&self, peer: IpAddr, leash: &Arc<Leash>, cost: u64) -> Result<Place, &'static str> {
+        let mut tries = 0;
+        loop {
+            let left = self.live.left();
+            let refused = match self.room(cost) {
+                Ok(charge) => {
+                    let place = self.live.enter(peer, Arc::clone(leash), Instant::now());
+                    return Ok(Place { _charge: charge, _place: place });
+                }
+                Err(why) => why,
+            };
+            let surplus = if tries < limits::ROOM_TRIES { self.live.surplus(peer, Instant::now()) } else { Vec::new() };
+            if surplus.is_empty() {
+                return Err(refused);
+            }
+            surplus.iter().for_each(|leash| leash.pull(CallOff::Crowded));
+            tries += 1;
+            // Whoever is slow to leave is not waited for: there is another.
+            let _ = timeout(limits::ROOM_PATIENCE, left).await;
+        }
+    }
+
+    fn room(&self, cost: u64) -> Result<Reserved, &'static str> {
+        if self.live.len() >= self.shared.config.max_connections {
+            return Err("max_connections is reached");
+        }
+        let Shared { sessions, budget, .. } = &*self.shared;
+        let charge = sessions.reserve(cost, &**budget);
+        // To be let in and then to find no memory for a session would help nobody.
+        let session = sessions.reserve(limits::SESSION_COST + limits::CLIENT_ID_BYTES as u64, &**budget);
+        charge.filter(|_| session.is_some()).ok_or("no memory under the cap")
     }
 }
 
@@ -136,7 +171,7 @@ impl Peer<'_> {
                 Ok(Err(error)) => Err(CloseReason::Broken(error)),
                 Err(_) => Err(CloseReason::ConnectTimeout),
             },
-            _ = pulled(leash) => Err(CloseReason::Shutdown),
+            why = pulled(leash) => Err(if why == CallOff::Crowded { CloseReason::Crowded } else { CloseReason::Shutdown }),
         }
     }
 
@@ -230,7 +265,7 @@ async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut driver: Driver<S>, reaso
     let goodbye = async {
         poll_fn(|cx| driver.poll_unsent(cx)).await?;
         driver.stream.shutdown().await?;
-        if !matches!(reason, CloseReason::Disconnected { .. } | CloseReason::HungUp) {
+        if !matches!(reason, CloseReason::Disconnected { .. } | CloseReason::HungUp | CloseReason::Crowded) {
             let mut dropped = [0; 512];
             for _ in 0..256 {
                 if driver.stream.read(&mut dropped).await? == 0 {
@@ -240,31 +275,10 @@ async fn hang_up<S: AsyncRead + AsyncWrite + Unpin>(mut driver: Driver<S>, reaso
         }
         std::io::Result::Ok(())
     };
+    // Another waits for the place of who leaves a crowd.
+    let patience = if matches!(reason, CloseReason::Crowded) { Duration::ZERO } else { limits::FAREWELL_PATIENCE };
     // The connection is over either way.
-    let _ = timeout(limits::FAREWELL_PATIENCE, goodbye).await;
-}
-
-/// The connections that are open, so that a shutdown can reach them.
-#[derive(Default)]
-struct Live {
-    leashes: Mutex<HashMap<u64, Arc<Leash>>>,
-    emptied: Notify,
-}
-
-impl Live {
-    async fn drain(&self) {
-        loop {
-            let emptied = self.emptied.notified();
-            {
-                let leashes = self.leashes.lock();
-                if leashes.is_empty() {
-                    return;
-                }
-                leashes.values().for_each(|leash| leash.pull(CallOff::Shutdown));
-            }
-            emptied.await;
-        }
-    }
+    let _ = timeout(patience, goodbye).await;
 }
 
 /// Counts a connection for as long as its socket is open.
@@ -283,26 +297,8 @@ impl Drop for Open<'_> {
     }
 }
 
-/// A connection's place among the live ones and its charge, both given back on drop.
+/// A connection's charge, and its place among the live ones, given back in this order: who waits for the place finds room.
 struct Place {
-    number: u64,
-    live: Arc<Live>,
     _charge: Reserved,
-}
-
-impl Place {
-    fn new(number: u64, leash: &Arc<Leash>, endpoint: &MqttEndpoint, charge: Reserved) -> Self {
-        endpoint.live.leashes.lock().insert(number, Arc::clone(leash));
-        Self { number, live: Arc::clone(&endpoint.live), _charge: charge }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut leashes = self.live.leashes.lock();
-        leashes.remove(&self.number);
-        if leashes.is_empty() {
-            self.live.emptied.notify_waiters();
-        }
-    }
+    _place: crowd::Place<Leash>,
 }

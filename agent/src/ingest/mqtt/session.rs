@@ -19,6 +19,7 @@ use super::{
     budget::{ConnectionBudget, Reserved},
     limits,
 };
+use crate::crowd::{Mark, Member};
 
 /// Why a connection is called off from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(super) enum CallOff {
     Replaced,
     /// The agent stops.
     Shutdown,
+    /// There is no room, and this connection has been silent for longest.
+    Crowded,
 }
 
 /// The string by which a connection can be pulled back. The first pull counts.
@@ -36,6 +39,13 @@ pub(super) enum CallOff {
 pub(super) struct Leash {
     pulled: AtomicU8,
     waker: AtomicWaker,
+    mark: Mark,
+}
+
+impl Member for Leash {
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
 }
 
 impl Leash {
@@ -44,6 +54,7 @@ impl Leash {
             CallOff::Resumed => 1,
             CallOff::Replaced => 2,
             CallOff::Shutdown => 3,
+            CallOff::Crowded => 4,
         };
         let _ = self.pulled.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         self.waker.wake();
@@ -54,7 +65,8 @@ impl Leash {
             0 => None,
             1 => Some(CallOff::Resumed),
             2 => Some(CallOff::Replaced),
-            _ => Some(CallOff::Shutdown),
+            3 => Some(CallOff::Shutdown),
+            _ => Some(CallOff::Crowded),
         }
     }
 
@@ -65,26 +77,49 @@ impl Leash {
 }
 
 /// Packet identifiers of QoS 2 messages that were taken and not yet released. At most [`limits::QOS2_IDS`].
-#[derive(Debug, Default)]
-pub(super) struct Qos2Ids(Vec<u16>);
+///
+/// Invariant: a capacity over [`limits::FREE_QOS2_IDS`] is paid for by `charge`; below, the session's own charge covers it.
+#[derive(Default)]
+pub(super) struct Qos2Ids {
+    ids: Vec<u16>,
+    charge: Option<Reserved>,
+}
 
 impl Qos2Ids {
     pub(super) fn contains(&self, id: u16) -> bool {
-        self.0.contains(&id)
+        self.ids.contains(&id)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= limits::QOS2_IDS
+        self.ids.len() >= limits::QOS2_IDS
+    }
+
+    /// Makes room for one more; `false`, and nothing changed, if there is no memory for it.
+    pub(super) fn make_room(&mut self, budget: &dyn ConnectionBudget) -> bool {
+        if self.ids.len() < self.ids.capacity() {
+            return true;
+        }
+        let total = (2 * self.ids.capacity()).max(limits::FREE_QOS2_IDS);
+        if total > limits::FREE_QOS2_IDS {
+            let Some(charge) = budget.reserve((total * size_of::<u16>()) as u64) else { return false };
+            self.charge = Some(charge);
+        }
+        self.ids.reserve_exact(total - self.ids.len());
+        true
     }
 
     pub(super) fn insert(&mut self, id: u16) {
-        self.0.push(id);
+        self.ids.push(id);
     }
 
     /// Whether the identifier was there.
     pub(super) fn remove(&mut self, id: u16) -> bool {
-        let at = self.0.iter().position(|&have| have == id);
-        at.map(|at| self.0.swap_remove(at)).is_some()
+        let at = self.ids.iter().position(|&have| have == id);
+        let was_there = at.map(|at| self.ids.swap_remove(at)).is_some();
+        if self.ids.is_empty() && self.charge.is_some() {
+            *self = Self::default();
+        }
+        was_there
     }
 }
 
@@ -151,6 +186,17 @@ impl Table {
         self.away.pop_first().map(|(_, id)| self.by_id.remove(&id)).is_some()
     }
 
+    /// Who is here comes before who is away.
+    fn reserve(&mut self, bytes: u64, budget: &dyn ConnectionBudget) -> Option<Reserved> {
+        loop {
+            match budget.reserve(bytes) {
+                Some(charge) => return Some(charge),
+                None if self.forget_longest_absent() => {}
+                None => return None,
+            }
+        }
+    }
+
     /// Forgets sessions past their time, a few at once. One that outstays its time behind a longer one is not resumed
     /// either: connecting looks at the time again.
     fn forget_expired(&mut self, now: Instant) {
@@ -185,6 +231,11 @@ impl Sessions {
         Self { table: Mutex::default(), max_away }
     }
 
+    /// Reserves `bytes`; clients who are away are forgotten for it if need be, the longest absent first.
+    pub(super) fn reserve(&self, bytes: u64, budget: &dyn ConnectionBudget) -> Option<Reserved> {
+        budget.reserve(bytes).or_else(|| self.table.lock().reserve(bytes, budget))
+    }
+
     /// Gives the session of a client to a connection, and calls off the connection that had it. `None`: no memory.
     pub(super) fn attach(&self, wanted: Wanted<'_>, now: Instant, budget: &dyn ConnectionBudget) -> Option<Attached> {
         let owner = Owner { connection: wanted.connection, leash: wanted.leash };
@@ -207,14 +258,7 @@ impl Sessions {
             table.by_id.remove(wanted.client_id);
         }
         let cost = limits::SESSION_COST + wanted.client_id.len() as u64;
-        let charge = loop {
-            match budget.reserve(cost) {
-                Some(charge) => break charge,
-                // Who is here comes before who is away.
-                None if table.forget_longest_absent() => {}
-                None => return None,
-            }
-        };
+        let charge = table.reserve(cost, budget)?;
         let id: Arc<str> = wanted.client_id.into();
         let state = State { ids: Qos2Ids::default(), owner: Some(owner), expiry: wanted.expiry, away: None };
         let session = Arc::new(Session { id: Arc::clone(&id), state: Mutex::new(state), _charge: charge });

@@ -82,7 +82,9 @@ impl LineBody {
         limit: u64,
         origin: &str,
     ) -> Result<Self, Reason> {
-        let base = coding.memory() + (PIECE * (GROWTH + 1)) as u64;
+        // A short body takes little, and finds it also when larger ones have taken their part.
+        let piece = limit.min(PIECE as u64);
+        let base = coding.memory() + piece * (GROWTH as u64 + 1);
         let held = ring.reserve(base)?;
         let unpacker = Unpacker::new(coding, limit)?;
         let door = Door { ring: ring.clone(), clock, report: WriteReport::default() };
@@ -203,7 +205,7 @@ impl Decoder {
     }
 }
 
-/// The longest line whose records fit the share of one request among a few.
+/// The longest line whose records fit the share of one request.
 fn max_line(ring: &Ring) -> usize {
-    (share(ring) / (2 * GROWTH)).clamp(PIECE, MAX_LINE)
+    (share(ring) / (GROWTH + 1)).saturating_sub(PIECE).clamp(PIECE, MAX_LINE)
 }

@@ -85,7 +85,7 @@ fn a_body_over_the_limit_stops() {
     assert_eq!(error.reason, Reason::Body(BodyError::TooLarge { limit: 20_000 }));
     assert_eq!(head(&ring, "m"), error.report.accepted);
 
-    let mut body = WholeBody::new(&ring, Coding::Gzip, 20_000).unwrap();
+    let mut body = WholeBody::new(&ring, Coding::Gzip, 20_000, None).unwrap();
     assert!(matches!(body.feed(&gzip(&[b' '; 100_000])), Err(Reason::Body(BodyError::TooLarge { .. }))));
 }
 
@@ -128,7 +128,7 @@ fn arrow_bodies_are_appended_batch_by_batch() {
     writer.write(&batch).unwrap();
     writer.finish().unwrap();
     let bytes = writer.into_inner().unwrap();
-    let mut whole = WholeBody::new(&ring, Coding::Zstd, 1 << 20).unwrap();
+    let mut whole = WholeBody::new(&ring, Coding::Zstd, 1 << 20, None).unwrap();
     for chunk in zstd::encode_all(&bytes[..], 1).unwrap().chunks(100) {
         whole.feed(chunk).unwrap();
     }

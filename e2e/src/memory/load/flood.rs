@@ -16,6 +16,7 @@ const CONNECTIONS: usize = 4;
 const ROUNDS: usize = 8;
 const LINES: usize = 1_000;
 const OBJECTS: usize = 500;
+const NOISY_LINES: usize = 400;
 
 /// What is posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Body {
     Json,
     /// Line protocol in gzip.
     Gzip,
+    /// Line protocol with long texts that hardly pack: it fills the largest ring in seconds.
+    Noise,
 }
 
 /// Publishes as fast as the connection takes it.
@@ -127,6 +130,7 @@ fn request(data: &Dataset, number: usize, round: usize, body: Body) -> Result<Ve
             packer.write_all(data.line_protocol(&log, rows).as_bytes())?;
             target::post("/write", "content-encoding: gzip\r\n", &packer.finish()?)
         }
+        Body::Noise => target::post("/write", "", noise(&log, (number * ROUNDS + round) as u64).as_bytes()),
         Body::Json => {
             let mut json = "[".to_owned();
             for row in data.rows.iter().skip(rows.start).take(OBJECTS) {
@@ -142,11 +146,31 @@ fn request(data: &Dataset, number: usize, round: usize, body: Body) -> Result<Ve
     })
 }
 
+/// Lines whose texts are any of 64 characters.
+fn noise(log: &str, seed: u64) -> String {
+    const LETTERS: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+    let mut state = seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut out = String::new();
+    for _ in 0..NOISY_LINES {
+        let length = 200 + next() as usize % 800;
+        out.push_str(&format!("{log} value={},text=\"", next() % 1_000));
+        out.extend((0..length).map(|_| char::from(LETTERS[next() as usize % LETTERS.len()])));
+        out.push_str("\"\n");
+    }
+    out
+}
+
 /// Fills the ring by MQTT and HTTP at once.
 ///
 /// # Errors
 /// As [`mqtt`] and [`http`].
 pub async fn fill(target: &Target) -> Result<()> {
-    let (mqtt, http) = tokio::join!(mqtt(target, 1), http(target, Body::Lines));
+    let (mqtt, http) = tokio::join!(mqtt(target, 1), http(target, Body::Noise));
     mqtt.and(http)
 }

@@ -1,0 +1,85 @@
+//! Connections that wait for a place: whose host has the fewest is next.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::crowd::{Crowd, Mark, Member, host};
+
+/// Connections that wait, unless file descriptors are scarce; beyond, the latest of the host that has the most waiting is closed.
+pub const MAX_WAITING: usize = 128;
+
+/// By which a connection is told to leave.
+#[derive(Debug, Default)]
+pub(super) struct Guest {
+    pub(super) mark: Mark,
+    pub(super) leave: Notify,
+}
+
+impl Member for Guest {
+    fn mark(&self) -> &Mark {
+        &self.mark
+    }
+}
+
+/// A connection that waits.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) stream: TcpStream,
+    pub(super) peer: IpAddr,
+    since: Instant,
+}
+
+/// Those that wait, in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Lobby {
+    waiting: VecDeque<Waiting>,
+    most: usize,
+}
+
+impl Lobby {
+    /// One for at most `most`.
+    pub(super) fn new(most: usize) -> Self {
+        Self { waiting: VecDeque::new(), most }
+    }
+
+    /// Lets one in; gives the one that has to go if there are too many.
+    pub(super) fn push(&mut self, stream: TcpStream, peer: SocketAddr, now: Instant) -> Option<Waiting> {
+        self.waiting.push_back(Waiting { stream, peer: peer.ip(), since: now });
+        if self.waiting.len() <= self.most {
+            return None;
+        }
+        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        self.waiting.iter().for_each(|waiting| *counts.entry(host(waiting.peer)).or_default() += 1);
+        let (whose, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        let latest = self.waiting.iter().rposition(|waiting| host(waiting.peer) == whose)?;
+        self.waiting.remove(latest)
+    }
+
+    /// Takes out whose turn it is.
+    pub(super) fn next(&mut self, crowd: &Arc<Crowd<Guest>>) -> Option<Waiting> {
+        if self.waiting.len() > 1 {
+            let inside = crowd.by_host();
+            let of = |waiting: &Waiting| inside.get(&host(waiting.peer)).copied().unwrap_or_default();
+            let (at, _) = self.waiting.iter().enumerate().min_by_key(|(at, waiting)| (of(waiting), *at))?;
+            return self.waiting.remove(at);
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Puts back one whose turn it was, as the first of all: there is no room yet.
+    pub(super) fn put_back(&mut self, waiting: Waiting) {
+        self.waiting.push_front(waiting);
+    }
+
+    /// Closes those that have waited for longer than `patience`; says how many.
+    pub(super) fn tidy(&mut self, patience: Duration, now: Instant) -> usize {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| now.saturating_duration_since(waiting.since) < patience);
+        before - self.waiting.len()
+    }
+}

@@ -1,0 +1,80 @@
+//! Notes when a connection last had to do with a request, so that idle ones make room and busy ones are left in peace.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+
+use super::lobby::Guest;
+use crate::crowd::Member;
+
+/// How long a request is left in peace. One that takes longer may have to make room for others: it could go on for ever.
+const CREDIT: Duration = Duration::from_secs(10);
+
+/// The service of one connection.
+#[derive(Clone)]
+pub(super) struct Marked {
+    service: TowerToHyperService<axum::Router>,
+    guest: Arc<Guest>,
+}
+
+impl Marked {
+    pub(super) fn new(service: TowerToHyperService<axum::Router>, guest: &Arc<Guest>) -> Self {
+        Self { service, guest: Arc::clone(guest) }
+    }
+}
+
+impl Service<Request<Incoming>> for Marked {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.guest.mark().set(Instant::now() + CREDIT);
+        let (answer, under_way) = (self.service.call(request), UnderWay(Arc::clone(&self.guest)));
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| Body::new(Answer { body, _under_way: under_way })))
+        })
+    }
+}
+
+/// A request, until its answer is written or given up.
+struct UnderWay(Arc<Guest>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.mark().set(Instant::now());
+    }
+}
+
+struct Answer {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
