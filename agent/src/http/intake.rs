@@ -42,11 +42,22 @@ pub(super) fn length(headers: &HeaderMap, coding: Coding) -> Option<u64> {
 pub(super) async fn when_there_is_room<T>(mut open: impl FnMut() -> Result<T, Reason>) -> Result<T, ApiError> {
     for _ in 0..PAUSES {
         match open() {
-            Err(Reason::Memory(_)) => tokio::time::sleep(PAUSE).await,
+            Err(Reason::Memory(full)) if full.wanted <= full.cap => tokio::time::sleep(PAUSE).await,
             opened => return Ok(opened?),
         }
     }
     Ok(open()?)
+}
+
+/// Whether decoding a whole body may be tried again after a pause, of which there were `tries`: there was no room for it, and
+/// nothing of it is stored.
+pub(super) async fn pauses_for_room(decoded: &Result<WriteReport, WriteError>, tries: u32) -> bool {
+    let Err(WriteError { reason: Reason::Memory(full), report }) = decoded else { return false };
+    let again = tries < PAUSES && report.accepted == 0 && full.wanted <= full.cap;
+    if again {
+        tokio::time::sleep(PAUSE).await;
+    }
+    again
 }
 
 /// Hands the chunks of a body to `take` as they come.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -13,11 +14,55 @@ use crate::crowd::{Crowd, Mark, Member, host};
 /// Connections that wait, unless file descriptors are scarce; beyond, the latest of the host that has the most waiting is closed.
 pub const MAX_WAITING: usize = 128;
 
+/// How long a request is left in peace. One that takes longer may have to make room for others: it could go on for ever.
+const CREDIT: Duration = Duration::from_secs(10);
+/// What a request that is under way gets to end when its connection has to leave.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(250);
+const LAST_WORDS: Duration = Duration::from_millis(2);
+
 /// By which a connection is told to leave.
 #[derive(Debug, Default)]
 pub(super) struct Guest {
-    pub(super) mark: Mark,
-    pub(super) leave: Notify,
+    mark: Mark,
+    leave: Notify,
+    /// Whether a request is under way, and word of its end.
+    busy: AtomicBool,
+    done: Notify,
+}
+
+impl Guest {
+    /// Tells it to leave.
+    pub(super) fn send_away(&self) {
+        self.leave.notify_one();
+    }
+
+    /// A request begins.
+    pub(super) fn begin(&self) {
+        self.busy.store(true, Relaxed);
+        self.mark.set(Instant::now() + CREDIT);
+    }
+
+    /// Its answer is written, or given up.
+    pub(super) fn end(&self) {
+        self.busy.store(false, Relaxed);
+        self.mark.set(Instant::now());
+        self.done.notify_one();
+    }
+
+    /// Completes when it has to leave. A request that is under way may end first, if that does not take long: a writer who
+    /// gets no answer sends all of it again.
+    pub(super) async fn leaves(&self) {
+        self.leave.notified().await;
+        let ended = async {
+            while self.busy.load(Relaxed) {
+                self.done.notified().await;
+            }
+            // The last of the answer is on its way to the socket.
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        // Either way the place is needed.
+        let _ = tokio::time::timeout(LEAVE_PATIENCE, ended).await;
+    }
 }
 
 impl Member for Guest {

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -15,10 +14,6 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
 use super::lobby::Guest;
-use crate::crowd::Member;
-
-/// How long a request is left in peace. One that takes longer may have to make room for others: it could go on for ever.
-const CREDIT: Duration = Duration::from_secs(10);
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -39,7 +34,7 @@ impl Service<Request<Incoming>> for Marked {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.guest.mark().set(Instant::now() + CREDIT);
+        self.guest.begin();
         let (answer, under_way) = (self.service.call(request), UnderWay(Arc::clone(&self.guest)));
         Box::pin(async move {
             let answer = answer.await?;
@@ -53,7 +48,7 @@ struct UnderWay(Arc<Guest>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.mark().set(Instant::now());
+        self.0.end();
     }
 }
 

@@ -1,10 +1,12 @@
 //! `POST /v1/logs/{log}/records`: JSON, NDJSON and Arrow into one log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri, header};
 use serde_json::json;
 
@@ -14,7 +16,8 @@ use crate::config::nearest;
 use crate::ingest::decode::MAX_NAME;
 use crate::ingest::decode::arrow_stream::StreamOptions;
 use crate::ingest::decode::json::JsonOptions;
-use crate::ingest::upload::{LineBody, WholeBody, write_arrow, write_json};
+use crate::ingest::upload::{LineBody, WholeBody, WriteError, WriteReport, write_arrow, write_json};
+use crate::ring::Reservation;
 
 /// Bodies that are decoded on the thread that serves the network; larger ones would keep others waiting.
 const INLINE: usize = 64 << 10;
@@ -54,19 +57,49 @@ pub(super) async fn post(
         let mut whole = intake::when_there_is_room(|| WholeBody::new(&api.ring, coding, limit, length)).await?;
         intake::pump(&api, &headers, body, |chunk| Ok(whole.feed(chunk)?)).await?;
         let (bytes, held) = whole.finish()?;
-        let (ring, clock, large) = (api.ring.clone(), api.clock, bytes.len() > INLINE);
-        let store = move || {
-            let _held = held;
-            match kind {
-                Kind::Arrow => write_arrow(&ring, clock, &log, stream_options(options), bytes),
-                _ => write_json(&ring, clock, &log, &options, &bytes),
-            }
-        };
-        if large { off_thread(store).await? } else { store() }
+        let whole = Whole { api: api.clone(), kind, log, options, bytes, held: Arc::new(held) };
+        whole.store().await?
     };
     let report = report.map_err(|error| intake::broken(&api, error))?;
     let report = intake::complete(&api, report)?;
     Ok(reply::json(&json!({ "stored": report.accepted })))
+}
+
+/// A body that is there as a whole.
+#[derive(Clone)]
+struct Whole {
+    api: Api,
+    kind: Kind,
+    log: String,
+    options: JsonOptions,
+    bytes: Bytes,
+    /// Pays for the bytes until the last who decodes them is done.
+    held: Arc<Reservation>,
+}
+
+impl Whole {
+    async fn store(&self) -> Result<Result<WriteReport, WriteError>, ApiError> {
+        let mut tries = 0;
+        loop {
+            let whole = self.clone();
+            let decoded =
+                if self.bytes.len() > INLINE { off_thread(move || whole.decode()).await? } else { whole.decode() };
+            if !intake::pauses_for_room(&decoded, tries).await {
+                return Ok(decoded);
+            }
+            tries += 1;
+        }
+    }
+
+    fn decode(self) -> Result<WriteReport, WriteError> {
+        let Self { api, kind, log, options, bytes, held } = self;
+        let stored = match kind {
+            Kind::Arrow => write_arrow(&api.ring, api.clock, &log, stream_options(options), bytes),
+            _ => write_json(&api.ring, api.clock, &log, &options, &bytes),
+        };
+        drop(held);
+        stored
+    }
 }
 
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {

@@ -72,7 +72,7 @@ pub async fn serve(
                 api.counters.opened();
                 let open = Open { api, _place: place };
                 tokio::select! {
-                    () = guest.leave.notified() => open.api.counters.turn_away(),
+                    () = guest.leaves() => open.api.counters.turn_away(),
                     () = connection(waiting.stream, &open, &config, watcher, Marked::new(service, &guest)) => {}
                 }
             });
@@ -116,7 +116,7 @@ fn place(api: &Api, config: &ServerConfig, crowd: &Arc<Crowd<Guest>>, peer: IpAd
     let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
     let held = (crowd.len() < config.max_connections).then(|| api.ring.reserve_for(Use::Http, bytes).ok()).flatten();
     let Some(held) = held else {
-        crowd.surplus(peer, Instant::now()).iter().for_each(|guest| guest.leave.notify_one());
+        crowd.surplus(peer, Instant::now()).iter().for_each(|guest| guest.send_away());
         return None;
     };
     let guest = Arc::new(Guest::default());

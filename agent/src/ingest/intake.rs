@@ -7,7 +7,7 @@ use super::decode::{Format, Scratch, decode};
 use super::route::Routes;
 use super::{PublishError, PublishSink};
 use crate::records::Records;
-use crate::ring::{AppendError, Clock, Ring};
+use crate::ring::{AppendError, Clock, Ring, Use};
 
 /// Payloads up to here are decoded within what every connection holds anyway.
 const SMALL_PAYLOAD: usize = 8 * 1024;
@@ -50,10 +50,9 @@ impl Intake {
         append(&self.ring, records, self.clock)
     }
 
-    /// The largest payload that can be decoded within the memory that requests may take of the ring's budget.
+    /// The largest payload that can be decoded within the memory that one request can get.
     fn limit(&self, format: Format) -> usize {
-        let share = self.ring.budget().cap() / 8 * 3;
-        usize::try_from(share).unwrap_or(usize::MAX) / growth(format)
+        (usize::try_from(self.ring.largest()).unwrap_or(usize::MAX) / growth(format)).max(SMALL_PAYLOAD)
     }
 }
 
@@ -66,7 +65,11 @@ impl PublishSink for Intake {
         }
         let held = match payload.len() {
             0..=SMALL_PAYLOAD => None,
-            len => Some(self.ring.reserve((len * growth(route.format)) as u64).map_err(|_| PublishError::Full)?),
+            len => Some(
+                self.ring
+                    .reserve_for(Use::Large, (len * growth(route.format)) as u64)
+                    .map_err(|_| PublishError::Full)?,
+            ),
         };
         let mut memory = self.pool.lock().pop().unwrap_or_default();
         let Memory { log, scratch: names } = &mut memory;

@@ -101,7 +101,7 @@ impl Shares {
     fn new(guests: &Arc<Budget>) -> Self {
         let batch = (guests.cap() / 3).min(1 << 20);
         let parts = |count| guests.child((guests.cap() - batch) / 16 * count);
-        Self { mqtt: parts(3), http: parts(3), large: parts(9) }
+        Self { mqtt: parts(5), http: parts(3), large: parts(7) }
     }
 
     fn of<'a>(&'a self, whose: Use, guests: &'a Arc<Budget>) -> &'a Arc<Budget> {

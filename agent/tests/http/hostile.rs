@@ -103,7 +103,7 @@ async fn what_can_never_fit_is_too_large_and_what_fits_later_is_to_be_sent_again
     let request = agent.client.post(agent.at("/write")).header("content-encoding", "zstd").body(body);
     let (status, body) = answer(request.send().await.unwrap()).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
-    assert!(body.contains("storage.max_memory"), "{body}");
+    assert!(body.to_string().contains("storage.max_memory"), "{body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

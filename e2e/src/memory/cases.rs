@@ -1,5 +1,7 @@
 //! The cases: what clients do, and what stands upstream meanwhile.
 
+use std::path::Path;
+
 use crate::Result;
 use crate::agent::Options;
 
@@ -43,7 +45,7 @@ pub struct Case {
 pub enum Settings {
     /// None.
     Plain,
-    /// TLS on both listeners.
+    /// TLS for MQTT.
     Tls,
     /// No more than so many file descriptors.
     Descriptors(u32),
@@ -136,6 +138,15 @@ pub const CASES: &[Case] = &[
     case("mqtt-qos2", "500 MQTT clients leave 1,000 QoS 2 messages each unreleased", Load::HalfQos2),
     case("mqtt-sessions", "persistent sessions under ever new long names, messages half done in each", Load::Sessions),
     Case {
+        settings: Settings::Tls,
+        seconds: 8,
+        ..case(
+            "tls-half",
+            "10,000 MQTT clients begin a TLS handshake and stop (the neighbour by HTTP alone)",
+            Load::HalfHandshakes { count: 10_000 },
+        )
+    },
+    Case {
         settings: Settings::Descriptors(256),
         ..case(
             "descriptors",
@@ -151,14 +162,24 @@ pub fn named(name: &str) -> Option<&'static Case> {
 }
 
 impl Case {
-    /// An agent for it.
-    pub fn options(&self, cap: u64) -> Options {
+    /// An agent for it, its files in `folder`.
+    ///
+    /// # Errors
+    /// When there is no certificate to be had.
+    pub fn options(&self, cap: u64, folder: &Path) -> Result<Options> {
         let options = Options::new("memory").set("storage.max_memory", &cap.to_string());
-        match self.settings {
+        Ok(match self.settings {
             Settings::Plain => options,
             Settings::Descriptors(most) => options.descriptors(most),
-            Settings::Tls => options,
-        }
+            Settings::Tls => {
+                let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+                let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+                std::fs::write(&cert, made.cert.pem())?;
+                std::fs::write(&key, made.signing_key.serialize_pem())?;
+                let text = |path: &Path| path.display().to_string();
+                options.set("mqtt.tls_cert", &text(&cert)).set("mqtt.tls_key", &text(&key))
+            }
+        })
     }
 }
 

@@ -75,20 +75,23 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Sets to work: a publisher that stays connected, a writer, a reader, and one that always connects anew.
+    /// Sets to work: a publisher that stays connected, a writer, a reader, and one that always connects anew. It speaks no TLS,
+    /// so it can be told to leave MQTT alone.
     ///
     /// # Errors
     /// When there is no HTTP client.
-    pub fn start(at: &Target) -> Result<Self> {
+    pub fn start(at: &Target, with_mqtt: bool) -> Result<Self> {
         // An error means that it is installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let url = format!("http://{}", at.http);
-        tasks.spawn(publisher(at.mqtt, stopped.clone()));
+        if with_mqtt {
+            tasks.spawn(publisher(at.mqtt, stopped.clone()));
+        }
         tasks.spawn(writer(client()?, url.clone(), stopped.clone()));
         tasks.spawn(reader(client()?, url, stopped.clone()));
-        tasks.spawn(newcomer(at.mqtt, at.http, stopped));
+        tasks.spawn(newcomer(at.mqtt, with_mqtt, at.http, stopped));
         Ok(Self { stop, tasks })
     }
 
@@ -193,17 +196,19 @@ async fn reader(client: Client, url: String, mut stop: watch::Receiver<bool>) ->
     }
 }
 
-async fn newcomer(mqtt: SocketAddr, http: SocketAddr, mut stop: watch::Receiver<bool>) -> Served {
+async fn newcomer(mqtt: SocketAddr, with_mqtt: bool, http: SocketAddr, mut stop: watch::Receiver<bool>) -> Served {
     let mut served = Served::default();
     let request = target::post("/write", "connection: close\r\n", LINES.as_bytes());
     loop {
-        served
-            .count("new MQTT connection", async {
-                let mut stream =
-                    target::mqtt_in(open_to(mqtt), &packets::connect("newcomer", true, 30), PATIENCE).await?;
-                publish(&mut stream, 1).await
-            })
-            .await;
+        if with_mqtt {
+            served
+                .count("new MQTT connection", async {
+                    let mut stream =
+                        target::mqtt_in(open_to(mqtt), &packets::connect("newcomer", true, 30), PATIENCE).await?;
+                    publish(&mut stream, 1).await
+                })
+                .await;
+        }
         served
             .count("new HTTP connection", async {
                 match target::exchange(open_to(http).await?, &request).await? {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::cases::{Case, Upstream};
+use super::cases::{Case, Settings, Upstream};
 use super::link;
 use super::neighbour::{Neighbour, Served};
 use super::sampler::{Sample, Sampler};
@@ -68,7 +68,7 @@ pub fn raise_descriptors() {
 pub async fn run(case: &Case, cap: u64) -> Result<Outcome> {
     let folder = tempfile::tempdir()?;
     let mut upstream = Stage::set(case.upstream, folder.path()).await?;
-    let mut options = case.options(cap);
+    let mut options = case.options(cap, folder.path())?;
     if let Some(address) = upstream.address {
         options = options.upstream(address);
     }
@@ -84,7 +84,7 @@ async fn watch(case: &Case, cap: u64, agent: &Agent, upstream: &mut Stage) -> Re
     let sampler = Sampler::start(agent.process.pid());
     tokio::time::sleep(REST).await;
     let target = Target::new(agent, cap, Duration::from_secs(case.seconds))?;
-    let neighbour = Neighbour::start(&target)?;
+    let neighbour = Neighbour::start(&target, case.settings != Settings::Tls)?;
     let half = Duration::from_secs(case.seconds) / 2;
     let (loaded, arrived) = tokio::join!(case.load.run(&target), upstream.arrive(half));
     loaded?;

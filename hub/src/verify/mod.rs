@@ -2,8 +2,8 @@
 //! there that something else in the store speaks of?
 //!
 //! What cannot be seen from the store alone: that the last entries of a chain of an agent's newest epoch were removed, or that
-//! heads were, which only say how far ahead an agent was. In older epochs both ends of a chain are known, since each ends with a
-//! closing entry.
+//! heads were, which only say how far ahead an agent was; nor that the one entry was removed of a log of an older epoch that was
+//! heard of and never written to. In older epochs both ends of every other chain are known, since each ends with a closing entry.
 
 use crate::store::{MAX_PAGE, Place, Store, StoreError};
 

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pyralog_hub::store::{SharedStore, open_directory};
+use pyralog_hub::store::{SharedStore, Store, open_directory};
 use pyralog_hub::verify::{Finding, Scope, verify};
+use pyralog_sync_protocol::LogName;
+use pyralog_sync_protocol::epoch::HeadsRecord;
 
 use crate::device::{Device, client, get, hub};
 
@@ -48,6 +50,17 @@ fn flip(file: &Path, at: usize) {
     let mut bytes = std::fs::read(file).unwrap();
     bytes[at] ^= 1;
     std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn heads_that_a_hub_which_hung_left_after_the_end_of_their_epoch_are_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path()).await;
+    let store = open_directory(folder.path()).unwrap();
+    let late = HeadsRecord { heads: vec![(LogName::new("late").unwrap(), 95)] };
+    store.put_heads("board-17", 1, late.sum(), late.encode().into()).await.unwrap();
+    let findings = findings(folder.path()).await;
+    assert!(findings.iter().all(|finding| finding.fault.is_none()), "{findings:?}");
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ fn a_payload_beyond_the_memory_is_refused_and_not_stored() {
     let intake = intake(&[], 1 << 20, EvictionPolicy::Fifo);
     let mut scratch = Records::new();
     let result = intake.publish("x", &vec![b'1'; 1 << 20], &mut scratch);
-    assert!(matches!(result, Err(PublishError::TooLarge { limit: 12_288, .. })), "{result:?}");
+    assert!(matches!(result, Err(PublishError::TooLarge { limit: 8_192, .. })), "{result:?}");
 }
 
 #[test]
