@@ -55,7 +55,8 @@ pub async fn start(config: &Config) -> Result<Running, StartError> {
 
 /// Starts a hub on a store that is open already.
 pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result<Running, StartError> {
-    let tls = config.tls.files().map(Tls::open).transpose()?.map(Arc::new);
+    let tls =
+        config.tls.files().map(|files| Tls::open(files, config.tls.max_connection_age)).transpose()?.map(Arc::new);
     let auth = auth.with_certificates(config.tls.client_ca.is_some());
     let fail = |error: std::io::Error| StartError::Listen { address: config.listen, reason: error.to_string() };
     let listener = TcpListener::bind(config.listen).await.map_err(fail)?;

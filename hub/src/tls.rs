@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::watched::Watched;
@@ -19,8 +20,19 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The private key that goes with it.
     pub key: PathBuf,
-    /// The authorities that sign clients' certificates, and whether every client needs one.
-    pub clients: Option<(PathBuf, ClientAuth)>,
+    /// Whose certificates clients may show; `None` asks for none.
+    pub clients: Option<Clients>,
+}
+
+/// What the hub asks of clients' certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clients {
+    /// The authorities that sign them.
+    pub ca: PathBuf,
+    /// Lists of those that are revoked; with any, each authority needs one.
+    pub crl: Option<PathBuf>,
+    /// Whether every client needs one.
+    pub auth: ClientAuth,
 }
 
 /// Whether a client may come without a certificate.
@@ -62,27 +74,32 @@ pub enum TlsError {
 
 /// The TLS side of a listener, as its files are now.
 #[derive(Debug)]
-pub(crate) struct Tls(Watched<Ready>);
+pub(crate) struct Tls {
+    ready: Watched<Ready>,
+    /// How long a connection lives on what its handshake found.
+    pub(crate) max_connection_age: Duration,
+}
 
 struct Ready(TlsAcceptor);
 
 impl Tls {
     /// Reads the files.
-    pub(crate) fn open(files: TlsFiles) -> Result<Self, TlsError> {
+    pub(crate) fn open(files: TlsFiles, max_connection_age: Duration) -> Result<Self, TlsError> {
         let mut watched = vec![files.cert.clone(), files.key.clone()];
-        watched.extend(files.clients.as_ref().map(|(ca, _)| ca.clone()));
+        watched
+            .extend(files.clients.iter().flat_map(|clients| [Some(clients.ca.clone()), clients.crl.clone()]).flatten());
         let read = move || server_config(&files).map(|config| Ready(TlsAcceptor::from(Arc::new(config))));
-        Watched::open("certificates", watched, read).map(Self)
+        Ok(Self { ready: Watched::open("certificates", watched, read)?, max_connection_age })
     }
 
     /// For the next connection; those before keep what they began with.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.0.get().0.clone()
+        self.ready.get().0.clone()
     }
 
     /// Looks at the files now.
     pub(crate) fn look(&self) {
-        self.0.look();
+        self.ready.look();
     }
 }
 
@@ -100,7 +117,7 @@ fn server_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError> {
         .with_safe_default_protocol_versions()
         .map_err(pair)?;
     let builder = match &files.clients {
-        Some((ca, auth)) => builder.with_client_cert_verifier(verifier(ca, *auth, provider)?),
+        Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(certs, key).map_err(pair)?;
@@ -115,18 +132,40 @@ fn server_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError> {
 
 type Verifier = Arc<dyn rustls::server::danger::ClientCertVerifier>;
 
-fn verifier(ca: &Path, auth: ClientAuth, provider: Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
+fn verifier(clients: &Clients, provider: Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
     const WANTED: &str = "the authorities that sign clients' certificates";
+    let ca = &clients.ca;
     let mut roots = RootCertStore::empty();
     for certificate in certificates("tls.client_ca", ca, WANTED)? {
         roots.add(certificate).map_err(|error| bad("tls.client_ca", ca, &error, WANTED))?;
     }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let builder = match auth {
-        ClientAuth::Required => builder,
-        ClientAuth::Optional => builder.allow_unauthenticated(),
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if let Some(file) = &clients.crl {
+        // Authorities between a root and a client would need lists of their own.
+        builder = builder.with_crls(revocations(file)?).only_check_end_entity_revocation();
+    }
+    if clients.auth == ClientAuth::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    let file = |error: &VerifierBuilderError| match (error, &clients.crl) {
+        (VerifierBuilderError::InvalidCrl(_), Some(crl)) => ("tls.client_crl", crl.clone()),
+        _ => ("tls.client_ca", ca.clone()),
     };
-    builder.build().map_err(|error| bad("tls.client_ca", ca, &error, WANTED))
+    builder.build().map_err(|error| {
+        let (key, path) = file(&error);
+        bad(key, &path, &error, WANTED)
+    })
+}
+
+fn revocations(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let read = CertificateRevocationListDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let none =
+        |reason: &dyn std::fmt::Display| bad("tls.client_crl", file, reason, "a revocation list of each authority");
+    match read {
+        Ok(found) if found.is_empty() => Err(none(&"it holds no revocation list")),
+        Ok(found) => Ok(found),
+        Err(error) => Err(none(&error)),
+    }
 }
 
 fn certificates(

@@ -131,6 +131,26 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
+fn no_debug_output_holds_a_secret() {
+    let text = "[http]\ntokens = [\"s3cret-a\"]\n[[mqtt.user]]\nname = \"u\"\npassword = \"s3cret-b\"\n\
+                [[mqtt.subscribe]]\nurl = \"mqtt://u:s3cret-c@h\"\ntopics = [\"a\"]\n\
+                [sync]\nupstream = \"https://u:s3cret-d@hub\"\n";
+    let loaded = load_text(text).unwrap();
+    let sources = Sources {
+        file: None,
+        env: env(&[("PYRALOG_HTTP__TOKENS", "s3cret-e")]),
+        flags: vec![flag("--set", "http.tokens", "s3cret-f")],
+    };
+    let upstream = loaded.config.sync.upstream.clone().unwrap();
+    let agent = pyralog_sync_protocol::AgentId::new("a").unwrap();
+    let sync = crate::sync::SyncConfig::new(upstream, agent);
+    crate::tls::install_provider();
+    let client = crate::sync::HubClient::new(&sync).unwrap();
+    let shown = format!("{loaded:?} {sources:?} {sync:?} {client:?}");
+    assert!(!shown.contains("s3cret") && shown.contains("u:***@hub"), "{shown}");
+}
+
+#[test]
 fn the_resolved_configuration_is_toml_that_loads_to_the_same() {
     let loaded =
         load_text("[storage]\nmax_memory = \"8MiB\"\n[[mqtt.route]]\ntopic = \"a/{b}\"\nlog = \"c\"\n").unwrap();

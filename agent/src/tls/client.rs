@@ -104,6 +104,7 @@ fn remedy(error: &str, over_tls: bool, Named { url, ca, cert }: Named) -> Option
         () if says("InvalidContentType") => format!("it does not speak TLS: use http:// in {url}"),
         () if says("alert: CertificateRequired") => format!("it asks for a client certificate: set {cert} and its key"),
         () if says("alert: CertificateExpired") => format!("the certificate in {cert} has expired"),
+        () if says("alert: CertificateRevoked") => format!("it has revoked the certificate in {cert}"),
         () if says("alert: UnknownCA") => format!("its authority has not signed the certificate in {cert}"),
         // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way.
         () if over_tls && says("closed") => format!("if it asks for client certificates, set {cert} and its key"),
@@ -146,6 +147,7 @@ mod tests {
             (Error::InvalidMessage(InvalidMessage::InvalidContentType), "use http:// in URL"),
             (Error::AlertReceived(AlertDescription::CertificateRequired), "set CERT"),
             (Error::AlertReceived(AlertDescription::CertificateExpired), "CERT has expired"),
+            (Error::AlertReceived(AlertDescription::CertificateRevoked), "revoked"),
             (Error::AlertReceived(AlertDescription::UnknownCA), "CERT"),
         ] {
             let remedy = remedy(&error.to_string(), true, named).unwrap_or_default();

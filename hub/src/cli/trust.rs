@@ -35,7 +35,7 @@ pub(super) fn with(args: &TlsArgs, mut builder: ClientBuilder) -> Result<ClientB
 
 /// What TLS says, with the remedy where there is one.
 pub(super) fn explained(error: &str) -> String {
-    const REMEDIES: [(&str, &str); 10] = [
+    const REMEDIES: [(&str, &str); 11] = [
         ("UnknownIssuer", "the hub's certificate is not signed by a trusted authority: name it by --ca-file"),
         ("CaUsedAsEndEntity", "the hub shows the certificate of an authority: have one of its own signed by it"),
         ("not valid for name", "the hub's certificate is for another name: use one of its names in --url"),
@@ -44,6 +44,7 @@ pub(super) fn explained(error: &str) -> String {
         ("InvalidContentType", "it does not speak TLS: use http:// in --url"),
         ("alert: CertificateRequired", "the hub wants a client certificate: --cert-file and --key-file"),
         ("alert: CertificateExpired", "the certificate in --cert-file has expired"),
+        ("alert: CertificateRevoked", "the hub has revoked the certificate in --cert-file"),
         ("alert: UnknownCA", "the hub's authorities have not signed the certificate in --cert-file"),
         // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way.
         (" closed", "if the hub asks for client certificates: --cert-file and --key-file"),
@@ -96,6 +97,7 @@ mod tests {
             (Error::InvalidMessage(InvalidMessage::InvalidContentType), "use http://"),
             (Error::AlertReceived(AlertDescription::CertificateRequired), "--cert-file"),
             (Error::AlertReceived(AlertDescription::CertificateExpired), "has expired"),
+            (Error::AlertReceived(AlertDescription::CertificateRevoked), "revoked"),
             (Error::AlertReceived(AlertDescription::UnknownCA), "--cert-file"),
         ] {
             let told = explained(&error.to_string());

@@ -48,6 +48,8 @@ pub static KEYS: &[Key] = &[
             Ok(())
         },
     },
+    Key { name: "tls.client_crl", set: |config, text| path(text).map(|v| config.tls.client_crl = v) },
+    Key { name: "tls.max_connection_age", set: |config, text| some(text).map(|v| config.tls.max_connection_age = v) },
     Key { name: "shutdown_grace", set: |config, text| duration(text).map(|v| config.shutdown_grace = v) },
     Key {
         name: "log",
@@ -75,16 +77,7 @@ pub static KEYS: &[Key] = &[
         name: "limits.request_timeout",
         set: |config, text| duration(text).map(|v| config.limits.request_timeout = v),
     },
-    Key {
-        name: "limits.idle_timeout",
-        set: |config, text| match duration(text)? {
-            Duration::ZERO => Err("0s would close every connection; give at least \"1s\"".into()),
-            v => {
-                config.limits.idle_timeout = v;
-                Ok(())
-            }
-        },
-    },
+    Key { name: "limits.idle_timeout", set: |config, text| some(text).map(|v| config.limits.idle_timeout = v) },
     Key { name: "sync.pause", set: |config, text| duration(text).map(|v| config.sync.pause = v) },
     Key { name: "sync.retry_after", set: |config, text| duration(text).map(|v| config.sync.retry_after = v) },
 ];
@@ -138,6 +131,14 @@ fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text.trim()) {
         Ok(value) if value <= MAX_DURATION => Ok(value),
         _ => Err(format!("{text:?} is not a time up to 24h such as \"500ms\", \"10s\" or \"5m\"")),
+    }
+}
+
+/// A duration at whose end connections are closed.
+fn some(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("0s would close every connection; give at least \"1s\"".into()),
+        value => Ok(value),
     }
 }
 

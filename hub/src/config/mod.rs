@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::store::{StoreUrl, default_directory};
-use crate::tls::{ClientAuth, TlsFiles};
+use crate::tls::{ClientAuth, Clients, TlsFiles};
 
 mod file;
 pub mod keys;
@@ -36,7 +36,7 @@ pub struct Config {
 }
 
 /// TLS of the listener. [`Config::resolve`] sees to it that the keys go together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsConfig {
     /// The hub's certificate chain.
     pub cert: Option<PathBuf>,
@@ -46,13 +46,25 @@ pub struct TlsConfig {
     pub client_ca: Option<PathBuf>,
     /// Whether every client needs one; required if nothing is said.
     pub client_auth: Option<ClientAuth>,
+    /// The revocation lists of those authorities.
+    pub client_crl: Option<PathBuf>,
+    /// How long a TLS connection lives on what its handshake found.
+    pub max_connection_age: Duration,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        let max_connection_age = Duration::from_secs(15 * 60);
+        Self { cert: None, key: None, client_ca: None, client_auth: None, client_crl: None, max_connection_age }
+    }
 }
 
 impl TlsConfig {
     /// The files to speak TLS with; `None` for plain HTTP.
     pub fn files(&self) -> Option<TlsFiles> {
         let (cert, key) = (self.cert.clone()?, self.key.clone()?);
-        let clients = self.client_ca.clone().map(|ca| (ca, self.client_auth.unwrap_or_default()));
+        let auth = self.client_auth.unwrap_or_default();
+        let clients = self.client_ca.clone().map(|ca| Clients { ca, crl: self.client_crl.clone(), auth });
         Some(TlsFiles { cert, key, clients })
     }
 }
@@ -209,9 +221,9 @@ impl Config {
                 "`tls.client_ca` is set and `tls.cert` is not: clients show certificates over TLS alone; set `tls.cert` \
                  and `tls.key`"
             }
-            _ if tls.client_ca.is_none() && tls.client_auth.is_some() => {
-                "`tls.client_auth` is set and `tls.client_ca` is not: set it to the PEM file of the authorities that sign \
-                 clients' certificates"
+            _ if tls.client_ca.is_none() && (tls.client_auth.is_some() || tls.client_crl.is_some()) => {
+                "`tls.client_auth` or `tls.client_crl` is set and `tls.client_ca` is not: set it to the PEM file of the \
+                 authorities that sign clients' certificates"
             }
             _ if tls.client_ca.is_some() && self.allow_anonymous => {
                 "`tls.client_ca` and `allow_anonymous` contradict each other: leave one of them out"
@@ -277,15 +289,18 @@ mod tests {
     fn the_keys_of_tls_go_together_and_a_client_authority_is_a_credential() {
         let all = "[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_ca = \"/a\"\nclient_auth = \"optional\"";
         let files = resolve(&format!("listen = \"0.0.0.0:7390\"\n{all}"), &[], &[]).unwrap().tls.files().unwrap();
-        assert_eq!(files.clients, Some(("/a".into(), ClientAuth::Optional)));
-        let flags = [("tls.cert", "/c"), ("tls.key", "/k"), ("tls.client_ca", "/a")];
+        let clients = |crl: Option<&str>, auth| Some(Clients { ca: "/a".into(), crl: crl.map(PathBuf::from), auth });
+        assert_eq!(files.clients, clients(None, ClientAuth::Optional));
+        let flags = [("tls.cert", "/c"), ("tls.key", "/k"), ("tls.client_ca", "/a"), ("tls.client_crl", "/l")];
         let files = resolve("", &[], &flags).unwrap().tls.files().unwrap();
-        assert_eq!(files.clients, Some(("/a".into(), ClientAuth::Required)));
+        assert_eq!(files.clients, clients(Some("/l"), ClientAuth::Required));
         for (text, words) in [
             ("[tls]\ncert = \"/c\"".to_owned(), "`tls.key` is not"),
             ("[tls]\nkey = \"/k\"".into(), "`tls.cert` is not"),
             ("[tls]\nclient_ca = \"/a\"".into(), "over TLS alone"),
             ("[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_auth = \"required\"".into(), "`tls.client_ca` is not"),
+            ("[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_crl = \"/l\"".into(), "`tls.client_ca` is not"),
+            ("[tls]\nmax_connection_age = \"0s\"".into(), "at least"),
             (format!("allow_anonymous = true\n{all}"), "contradict"),
             ("[tls]\nclient_auth = \"requird\"".into(), "required or optional"),
             ("[tls]\nclient_cert = \"/a\"".into(), "did you mean `tls.c"),

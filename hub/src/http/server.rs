@@ -50,6 +50,8 @@ struct Serving {
     stop: watch::Receiver<bool>,
     /// How long a connection may stay without a request.
     idle_timeout: Duration,
+    /// How long a connection may live at all.
+    max_age: Option<Duration>,
 }
 
 /// Serves `app` on `listener` until `stop` is ready; then waits up to `grace` for requests in work. Says whether all of
@@ -66,8 +68,14 @@ pub(crate) async fn serve(
     let places = Arc::new(Semaphore::new(max_connections as usize));
     let (stopping, stopped) = watch::channel(false);
     let service = TowerToHyperService::new(app.router());
-    let idle_timeout = limits.idle_timeout;
-    let serving = Serving { app, builder: Arc::new(builder()), service, stop: stopped, idle_timeout };
+    let serving = Serving {
+        app,
+        builder: Arc::new(builder()),
+        service,
+        stop: stopped,
+        idle_timeout: limits.idle_timeout,
+        max_age: tls.as_ref().map(|tls| tls.max_connection_age),
+    };
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = tokio::select! {
@@ -167,6 +175,7 @@ where
         () = async { tokio::select! {
             () = stopped(&serving.stop) => {}
             () = activity.idle(HEAD_TIMEOUT, serving.idle_timeout) => {}
+            () = aged(serving.max_age) => {}
         } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -181,4 +190,12 @@ where
 async fn stopped(stop: &watch::Receiver<bool>) {
     // An error says that the server is gone, which is a stop as well.
     let _ = stop.clone().wait_for(|stop| *stop).await;
+}
+
+/// Completes when a connection is to be made anew, so that its client's certificate is looked at again.
+async fn aged(max_age: Option<Duration>) {
+    match max_age {
+        Some(age) => tokio::time::sleep(age).await,
+        None => std::future::pending().await,
+    }
 }

@@ -32,7 +32,8 @@ impl Plant {
 
     fn config(&self, client_ca: Option<&Path>, client_auth: Option<ClientAuth>, tokens: Option<PathBuf>) -> Config {
         let (cert, key) = (Some(self.hub.cert.clone()), Some(self.hub.key.clone()));
-        let tls = TlsConfig { cert, key, client_ca: client_ca.map(Path::to_owned), client_auth };
+        let tls =
+            TlsConfig { cert, key, client_ca: client_ca.map(Path::to_owned), client_auth, ..TlsConfig::default() };
         let store = StoreUrl::Directory(self.folder.path().join("store"));
         Config { tls, store, tokens, ..config() }
     }
@@ -238,6 +239,26 @@ async fn new_authorities_of_clients_count_for_the_next_connection() {
 }
 
 #[tokio::test]
+async fn a_revoked_certificate_opens_nothing_from_the_next_connection_on() {
+    let plant = Plant::new();
+    let (stolen, other) = (plant.authority.sign("stolen", &["board-17"]), plant.authority.sign("other", &["board-18"]));
+    let mut config = plant.config(Some(&plant.authority.file), None, None);
+    config.tls.client_crl = Some(plant.authority.revoke(&[]));
+    config.tls.max_connection_age = Duration::from_secs(1);
+    let hub = start(&config).await.unwrap();
+    let url = format!("{}/v1/agents/board-17", hub.url());
+    let builder = trusting(&plant.authority.file).pool_max_idle_per_host(1).identity(stolen.identity());
+    let keeping = builder.build().unwrap();
+    assert_eq!(status(&keeping, &url, None).await.0, 404);
+    plant.authority.revoke(&["stolen"]);
+    hub.look_at_files();
+    plant.client(Some(&stolen)).get(&url).send().await.unwrap_err();
+    assert_eq!(status(&plant.client(Some(&other)), &url, None).await.0, 403, "the other is somebody still");
+    // The connection from before goes on, but not for ever, though it is never idle.
+    until("the end of the connection", async || keeping.get(&url).send().await.is_err().then_some(())).await;
+}
+
+#[tokio::test]
 async fn files_that_are_no_good_are_named_at_the_start() {
     let plant = Plant::new();
     let good = plant.config(Some(&plant.authority.file), None, None);
@@ -255,6 +276,7 @@ async fn files_that_are_no_good_are_named_at_the_start() {
         (changed(|tls, file| tls.key = Some(file), &empty), "tls.key"),
         (changed(|tls, file| tls.key = Some(file), &other.key), "do not go together"),
         (changed(|tls, file| tls.client_ca = Some(file), &empty), "tls.client_ca"),
+        (changed(|tls, file| tls.client_crl = Some(file), &empty), "it holds no revocation list"),
     ] {
         let error = start(&config).await.unwrap_err();
         assert!(matches!(error, StartError::Tls(_)) && error.to_string().contains(words), "{words}: {error}");
