@@ -8,12 +8,12 @@ use pyralog_sim::many::{Series, Summary};
 use pyralog_sim::{Options, Profile, Sabotage, run};
 
 /// Histories of the common run; `PYRALOG_HISTORIES=100000` asks for more.
-const HISTORIES: u64 = 1_200;
+const HISTORIES: u64 = 1_500;
 
 /// Run once for all tests that look at it.
 static COMMON: LazyLock<Summary> = LazyLock::new(|| {
     let asked = std::env::var("PYRALOG_HISTORIES").ok().and_then(|text| text.parse().ok());
-    series(0, asked.unwrap_or(HISTORIES)).run(|_| {})
+    Series { jobs: 2, ..series(0, asked.unwrap_or(HISTORIES)) }.run(|_| {})
 });
 
 fn series(first: u64, histories: u64) -> Series {

@@ -70,6 +70,17 @@ impl RingConfig {
         (self.max_memory as f64 * self.eviction_watermark.clamp(0.1, 1.0)) as u64
     }
 
+    /// Bytes in use at which records are refused, or the first is evicted for them.
+    ///
+    /// Under `reject` only what the hub takes makes room again, so the batch that takes it there (an eighth of the memory at
+    /// most) must fit beside a full ring; the other sixteenth is for bookkeeping that cannot wait, and for requests.
+    pub(super) fn fill_limit(&self) -> u64 {
+        match self.eviction_policy {
+            EvictionPolicy::Fifo => self.watermark(),
+            EvictionPolicy::Reject => self.watermark().min(self.max_memory / 16 * 13),
+        }
+    }
+
     /// Most bytes in open segments before the largest are sealed early: unpacked rows cost many times packed ones.
     pub(super) fn open_share(&self) -> u64 {
         self.max_memory / 4

@@ -7,10 +7,10 @@ use super::segment::{Body, Segment};
 use super::state::State;
 
 impl State {
-    /// Evicts until `bytes` more stay under the watermark. Under `fifo`, what cannot be evicted any more (open segments,
+    /// Evicts until `bytes` more stay under the limit to which the ring may be filled. Under `fifo`, what cannot be evicted any more (open segments,
     /// requests) may use the room up to the cap.
     pub(super) fn make_room(&mut self, bytes: u64) -> Result<(), Exhausted> {
-        let done = self.evict_down(bytes, self.config.watermark());
+        let done = self.evict_down(bytes, self.config.fill_limit());
         match self.config.eviction_policy {
             EvictionPolicy::Fifo if done.is_err() => self.evict_down(bytes, self.budget.cap()),
             _ => done,

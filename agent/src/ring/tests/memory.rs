@@ -69,6 +69,31 @@ fn under_reject_nothing_uncommitted_is_dropped_and_refusals_end_when_the_hub_has
 }
 
 #[test]
+fn a_ring_that_is_full_under_reject_has_room_for_the_batch_that_will_empty_it() {
+    for watermark in [0.9, 1.0] {
+        for rows in [1, 64] {
+            let ring = ring(2 << 20, |config| {
+                config.eviction_policy = EvictionPolicy::Reject;
+                config.eviction_watermark = watermark;
+                config.segment_rows = rows;
+            });
+            let full = (0..20_000).find(|n| {
+                // Bytes without a pattern, so that packing gains nothing.
+                let noise = |k: u64| ((n * 900 + k).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 37) as u8;
+                let bytes: Vec<u8> = (0..900).map(noise).collect();
+                let cells = [("n", Value::U64(*n)), ("t", Value::Binary(&bytes))];
+                let full = ring.append(&record("a", *n as i64, &cells), at(0)).is_err();
+                pack_all(&ring);
+                full
+            });
+            assert!(full.is_some());
+            let batch = ring.budget().cap() / 8;
+            assert!(ring.reserve(batch).is_ok(), "{} bytes used, {batch} wanted", ring.budget().used());
+        }
+    }
+}
+
+#[test]
 fn guests_cannot_push_out_all_records() {
     let ring = ring(1 << 20, |_| {});
     fill(&ring, "a", 60_000);
