@@ -117,7 +117,7 @@ fn json_bodies_keep_what_comes_before_a_fault() {
 
 #[test]
 fn arrow_bodies_are_appended_batch_by_batch() {
-    let (ring, clock) = ring(8 << 20);
+    let (ring, clock) = ring(32 << 20);
     let batch = RecordBatch::try_from_iter([
         ("time", Arc::new(TimestampNanosecondArray::from_iter_values(0..1_000)) as ArrayRef),
         ("v", Arc::new(Float64Array::from_iter_values((0..1_000).map(f64::from))) as ArrayRef),
