@@ -144,7 +144,7 @@ fn arrow_bodies_are_appended_batch_by_batch() {
 #[test]
 fn a_full_ring_stops_the_body_and_counts_what_it_took() {
     let config = RingConfig { eviction_policy: EvictionPolicy::Reject, ..RingConfig::default() };
-    let (ring, clock) = (Ring::new(config, Budget::new(1 << 20)), Clock::start());
+    let (ring, clock) = (Ring::new(config, Budget::new(2 << 20)), Clock::start());
     let mut body = lines(&ring, clock, Coding::Identity);
     let line = format!("m text=\"{}\"\n", "x".repeat(5_000));
     let error = (0..10_000).find_map(|_| body.feed(line.as_bytes()).err()).unwrap();
