@@ -18,7 +18,7 @@ use crate::config::nearest;
 use crate::ingest::decode::time::TimeUnit;
 use crate::ring::{Chunk, ReadError, ReadRange, Reader, Reservation};
 
-/// Bytes that one step of the answer aims at.
+/// Bytes of a batch that one step of the answer aims at.
 const STEP_BYTES: usize = 64 << 10;
 /// Most rows of one step.
 const STEP_ROWS: usize = 8192;
@@ -112,10 +112,13 @@ impl Answer {
     /// Writes some rows of a chunk and puts the rest back.
     async fn rows(&mut self, mut chunk: Chunk, out: &mut Vec<u8>) -> Result<(), Broken> {
         let per_row = (chunk.batch.get_array_memory_size() / chunk.batch.num_rows().max(1)).max(1);
-        // Each Arrow message costs hundreds of bytes of its own, so there whole segments go at once.
-        let most = if self.format == Format::ArrowStream { STEP_ROWS } else { STEP_BYTES / per_row };
-        let rows = most.clamp(1, STEP_ROWS).min(chunk.rows.len());
-        let bytes = (rows * per_row) as u64 * TEXT_PER_BYTE + 4096;
+        let largest = self.api.ring.largest();
+        let aim = STEP_BYTES.min(largest as usize / 32);
+        // Each Arrow message costs hundreds of bytes of its own, so there much of a segment goes at once.
+        let (aim, growth) = if self.format == Format::ArrowStream { (8 * aim, 2) } else { (aim, TEXT_PER_BYTE) };
+        let rows = (aim / per_row).clamp(1, STEP_ROWS).min(chunk.rows.len());
+        // The segment itself has its room already, and one long text hardly grows.
+        let bytes = ((rows * per_row) as u64 * growth + 4096).min(largest / 3);
         self.held = None;
         self.held = Some(self.reserve(bytes).await?);
         let end = chunk.rows.start + rows;

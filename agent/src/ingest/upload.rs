@@ -13,7 +13,7 @@ use super::decode::ndjson::Ndjson;
 use super::decode::time::Precision;
 use super::decode::{DecodeError, MAX_LINE, Scratch, Target};
 use crate::records::Records;
-use crate::ring::{AppendError, Appended, Clock, ColumnBatch, ColumnSlice, Exhausted, Reservation, Ring, SMALL, Use};
+use crate::ring::{AppendError, Appended, Clock, ColumnBatch, ColumnSlice, Exhausted, Reservation, Ring, Use};
 
 mod lines;
 
@@ -130,9 +130,8 @@ impl WholeBody {
         if length.is_some_and(|length| length > limit) {
             return Err(BodyError::TooLarge { limit }.into());
         }
-        let most = coding.memory() + length.unwrap_or(limit);
-        let held = ring
-            .reserve_for(if most <= SMALL { Use::Small } else { Use::Large }, coding.memory() + length.unwrap_or(0))?;
+        let whose = Use::of_request(coding.memory() + length.unwrap_or(limit));
+        let held = ring.reserve_for(whose, coding.memory() + length.unwrap_or(0))?;
         let bytes = Vec::with_capacity(length.map_or(0, |length| length as usize));
         Ok(Self { ring: ring.clone(), unpacker: Unpacker::new(coding, limit)?, bytes, held })
     }

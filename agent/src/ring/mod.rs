@@ -60,7 +60,7 @@ pub use config::{Clock, EvictionPolicy, Now, RingConfig};
 pub use log::{Account, HubCursor};
 pub use loss::{Loss, LossReason};
 pub use read::{Chunk, ReadError, ReadRange, Reader};
-pub use ring::{Events, Ring, SMALL, Use};
+pub use ring::{Events, Ring, Use};
 pub use segment::PackedSegment;
 pub use summary::{LogSummary, RingStatus};
 pub use sync::{CursorError, SyncLog};

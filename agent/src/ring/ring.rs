@@ -82,12 +82,19 @@ pub enum Use {
     Large,
     /// The batch in flight to the hub.
     Batch,
-    /// Small requests: what others leave is enough for some, always.
+    /// Small requests: what others leave is enough for some, always. And what is too large for any part.
     Small,
 }
 
+impl Use {
+    /// What a request for `bytes` is.
+    pub fn of_request(bytes: u64) -> Self {
+        if bytes <= SMALL { Self::Small } else { Self::Large }
+    }
+}
+
 /// Requests that get their memory also while large ones have taken all of their part.
-pub const SMALL: u64 = 32 << 10;
+const SMALL: u64 = 32 << 10;
 
 #[derive(Debug)]
 struct Shares {
@@ -97,11 +104,13 @@ struct Shares {
 }
 
 impl Shares {
-    /// What a batch needs by default is left to it; of sixteen parts of the rest, one is left for small requests alone.
+    /// What a batch needs by default is left to it; of sixteen parts of the rest, one is left for small requests alone. In a
+    /// small memory a segment, which a read decodes whole, is a larger part of it.
     fn new(guests: &Arc<Budget>) -> Self {
         let batch = (guests.cap() / 3).min(1 << 20);
         let parts = |count| guests.child((guests.cap() - batch) / 16 * count);
-        Self { mqtt: parts(5), http: parts(3), large: parts(7) }
+        let large = if guests.cap() <= 6 << 20 { 9 } else { 7 };
+        Self { mqtt: parts(12 - large), http: parts(3), large: parts(large) }
     }
 
     fn of<'a>(&'a self, whose: Use, guests: &'a Arc<Budget>) -> &'a Arc<Budget> {
@@ -156,10 +165,11 @@ impl Ring {
     /// Takes `bytes` of the budget for a request, a result or a batch in flight; records are evicted if need be. All such
     /// guests together get three eighths of the memory, and large ones leave room for small ones.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Exhausted> {
-        self.reserve_for(if bytes <= SMALL { Use::Small } else { Use::Large }, bytes)
+        // What is too large for its part has to find its room in the whole.
+        self.reserve_for(if bytes > self.largest() { Use::Small } else { Use::of_request(bytes) }, bytes)
     }
 
-    /// The most that one request can ever get.
+    /// The part of all large requests together: what one of them should stay well under.
     pub fn largest(&self) -> u64 {
         self.shared.shares.large.cap()
     }

@@ -2,11 +2,11 @@
 
 use super::{
     BodyError, Clock, Coding, DecodeError, Door, JsonOptions, LineProtocol, MAX_ERRORS, MAX_GROWTH, MAX_KEPT,
-    MAX_KEPT_BYTES, MAX_LINE, Ndjson, Precision, Reason, Records, Reservation, Ring, Target, Unpacker, WriteError,
-    WriteReport, share,
+    MAX_KEPT_BYTES, MAX_LINE, Ndjson, Precision, Reason, Records, Reservation, Ring, Target, Unpacker, Use, WriteError,
+    WriteReport,
 };
 
-/// Bytes decoded before their records are appended.
+/// Most bytes decoded before their records are appended.
 const PIECE: usize = 8 * 1024;
 
 /// Bytes that records may take for one byte of a line, in a buffer that doubles when it grows.
@@ -33,6 +33,8 @@ struct Taker {
     log: Option<String>,
     origin: String,
     kept: usize,
+    /// Bytes decoded before their records are appended.
+    piece: usize,
     /// For a line longer than a piece.
     extra: Option<Reservation>,
     failed: Option<Reason>,
@@ -83,9 +85,9 @@ impl LineBody {
         origin: &str,
     ) -> Result<Self, Reason> {
         // A short body takes little, and finds it also when larger ones have taken their part.
-        let piece = limit.min(PIECE as u64);
-        let base = coding.memory() + piece * (GROWTH as u64 + 1);
-        let held = ring.reserve(base)?;
+        let piece = piece(ring);
+        let base = coding.memory() + limit.min(piece as u64) * (GROWTH as u64 + 1);
+        let held = ring.reserve_for(Use::of_request(base), base)?;
         let unpacker = Unpacker::new(coding, limit)?;
         let door = Door { ring: ring.clone(), clock, report: WriteReport::default() };
         let taker = Taker {
@@ -95,6 +97,7 @@ impl LineBody {
             log,
             origin: origin.to_owned(),
             kept: 0,
+            piece,
             extra: None,
             failed: None,
         };
@@ -130,7 +133,7 @@ impl LineBody {
 
 impl Taker {
     fn take(&mut self, bytes: &[u8]) {
-        for piece in bytes.chunks(PIECE) {
+        for piece in bytes.chunks(self.piece) {
             if self.failed.is_some() {
                 return;
             }
@@ -140,7 +143,7 @@ impl Taker {
 
     fn piece(&mut self, piece: &[u8]) -> Result<(), Reason> {
         let carried = self.decoder.heap_bytes();
-        if carried > PIECE {
+        if carried > self.piece {
             // A long line: charge what it may become before it does.
             let needed = ((carried + piece.len()) * (GROWTH + 1)) as u64;
             if self.extra.as_ref().is_none_or(|held| held.bytes() < needed) {
@@ -150,7 +153,7 @@ impl Taker {
         }
         self.decode(Some(piece));
         self.door.append(&mut self.records)?;
-        self.records.shrink_to(PIECE * GROWTH);
+        self.records.shrink_to(self.piece * GROWTH);
         Ok(())
     }
 
@@ -205,7 +208,18 @@ impl Decoder {
     }
 }
 
-/// The longest line whose records fit the share of one request.
+/// Bytes decoded at a time: four requests find room together.
+fn piece(ring: &Ring) -> usize {
+    (most_at_once(ring) / 4).clamp(1024, PIECE)
+}
+
+/// The longest line whose records fit what all requests can get, among a few.
 fn max_line(ring: &Ring) -> usize {
-    (share(ring) / (GROWTH + 1)).saturating_sub(PIECE).clamp(PIECE, MAX_LINE)
+    let all = usize::try_from(ring.budget().cap() / 8 * 3).unwrap_or(usize::MAX);
+    (all / (2 * GROWTH)).clamp(PIECE, MAX_LINE)
+}
+
+/// Bytes whose records would fill all that one request can get.
+fn most_at_once(ring: &Ring) -> usize {
+    usize::try_from(ring.largest()).unwrap_or(usize::MAX) / (GROWTH + 1)
 }

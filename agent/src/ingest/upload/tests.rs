@@ -117,7 +117,7 @@ fn json_bodies_keep_what_comes_before_a_fault() {
 
 #[test]
 fn arrow_bodies_are_appended_batch_by_batch() {
-    let (ring, clock) = ring(8 << 20);
+    let (ring, clock) = ring(32 << 20);
     let batch = RecordBatch::try_from_iter([
         ("time", Arc::new(TimestampNanosecondArray::from_iter_values(0..1_000)) as ArrayRef),
         ("v", Arc::new(Float64Array::from_iter_values((0..1_000).map(f64::from))) as ArrayRef),
@@ -144,7 +144,7 @@ fn arrow_bodies_are_appended_batch_by_batch() {
 #[test]
 fn a_full_ring_stops_the_body_and_counts_what_it_took() {
     let config = RingConfig { eviction_policy: EvictionPolicy::Reject, ..RingConfig::default() };
-    let (ring, clock) = (Ring::new(config, Budget::new(1 << 20)), Clock::start());
+    let (ring, clock) = (Ring::new(config, Budget::new(2 << 20)), Clock::start());
     let mut body = lines(&ring, clock, Coding::Identity);
     let line = format!("m text=\"{}\"\n", "x".repeat(5_000));
     let error = (0..10_000).find_map(|_| body.feed(line.as_bytes()).err()).unwrap();
