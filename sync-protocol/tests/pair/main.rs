@@ -110,8 +110,8 @@ fn an_older_incarnation_is_fenced_for_good() {
         // And the sender stays away, however often it is asked.
         let ring = Ring::new(Logs::new(), 6, 5);
         let mut sender = Sender::new(old, SenderConfig::default());
-        sender.poll(std::time::Duration::ZERO, &ring);
-        sender.handle_reply(std::time::Duration::ZERO, &refusal.encode(), &ring);
+        sender.poll(Duration::ZERO, &ring);
+        sender.handle_reply(Duration::ZERO, &refusal.encode(), &ring);
         sender.handle_flush();
         assert_eq!(sender.status().state, SenderState::Fenced);
         assert!(sender.status().last_error.unwrap().contains("stop one of the two"));
