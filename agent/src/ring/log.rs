@@ -35,7 +35,7 @@ pub struct Account {
 ///
 /// Invariants: segments ascend without overlap; the open segment begins at the end of the last one, or beyond it if that was
 /// dropped; each offset in `[cursor, head)` lies in a segment, in the open one or in `losses`; `chain` is the hash after the
-/// last packed segment, `tail_hash` the one after the last packed segment below the tail.
+/// last packed segment.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) name: Arc<str>,
@@ -46,7 +46,6 @@ pub(super) struct Log {
     pub(super) cursor: HubCursor,
     pub(super) losses: Losses,
     pub(super) chain: [u8; 16],
-    pub(super) tail_hash: [u8; 16],
     /// Times of all records that left the ring.
     pub(super) gone_times: (i64, i64),
     /// Budget of its description and columns.
@@ -68,7 +67,6 @@ impl Log {
             cursor: HubCursor::default(),
             losses: Losses::default(),
             chain: [0; 16],
-            tail_hash: [0; 16],
             gone_times: (i64::MAX, i64::MIN),
             fixed,
             usual_rows: 0,
@@ -128,9 +126,6 @@ impl Log {
         if loss.from < loss.to && !self.losses.add(loss) {
             return None;
         }
-        if index == 0 {
-            self.tail_hash = hash;
-        }
         self.gone_times.0 = self.gone_times.0.min(segment.min_time);
         self.gone_times.1 = self.gone_times.1.max(segment.max_time);
         let segment = self.segments.remove(index);
@@ -160,6 +155,15 @@ impl Log {
             return None;
         }
         let (min_time, max_time) = self.gone_times;
-        Some(Loss { from, to: tail, reason: LossReason::Evicted, min_time, max_time, hash: self.tail_hash })
+        Some(Loss { from, to: tail, reason: LossReason::Evicted, min_time, max_time, hash: self.tail_hash() })
+    }
+
+    /// The hash after the last packed segment below the tail, wherever that was dropped from.
+    fn tail_hash(&self) -> [u8; 16] {
+        match self.segments.front().map(|segment| &segment.body) {
+            Some(Body::Packed { before, .. }) => *before,
+            // Packing goes in order: nothing in the ring is packed.
+            Some(Body::Sealed(_)) | None => self.chain,
+        }
     }
 }

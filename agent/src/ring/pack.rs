@@ -64,7 +64,7 @@ impl Ring {
         let mut held = job.scratch.split(charge);
         held.force_to(charge);
         let bytes = Bytes::from_owner(Charged { bytes: out.as_slice().into(), _held: held });
-        let body = Body::Packed { bytes, hash, encoding: job.encoding };
+        let body = Body::Packed { bytes, before: job.chain, hash, encoding: job.encoding };
         let (replaced, pending) = self.shared.state.lock().install(&job, body, hash, charge);
         // What was replaced is freed here, off the lock.
         drop((replaced, job));

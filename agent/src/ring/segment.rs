@@ -33,8 +33,9 @@ pub(super) struct Segment {
 pub(super) enum Body {
     /// Waiting to be packed.
     Sealed(Arc<Sealed>),
-    /// Packed: the bytes that are shipped. The budget is held by the bytes.
-    Packed { bytes: Bytes, hash: [u8; 16], encoding: Encoding },
+    /// Packed: the bytes that are shipped. The budget is held by the bytes. The log's hash chain stood at `before`, and goes on
+    /// from `hash`.
+    Packed { bytes: Bytes, before: [u8; 16], hash: [u8; 16], encoding: Encoding },
 }
 
 impl Segment {
@@ -45,7 +46,7 @@ impl Segment {
 
     /// The segment for the sender, if it is packed.
     pub(super) fn packed(&self) -> Option<PackedSegment> {
-        let Body::Packed { bytes, hash, encoding } = &self.body else { return None };
+        let Body::Packed { bytes, hash, encoding, .. } = &self.body else { return None };
         Some(PackedSegment {
             base: self.base,
             rows: self.rows,

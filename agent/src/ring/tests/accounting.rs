@@ -143,6 +143,21 @@ fn a_hub_with_an_empty_store_gets_what_the_ring_still_has_and_a_receipt_for_the_
 }
 
 #[test]
+fn the_receipt_for_a_hub_with_an_empty_store_leads_the_chain_over_what_was_dropped_from_the_middle() {
+    let ring = ring(1 << 20, |_| {});
+    fill(&ring, "a", 64 * 3);
+    pack_all(&ring);
+    let bad = ring.segment_at("a", 64).unwrap();
+    assert!(ring.mark_corrupt("a", 64));
+    evict(&ring, 1);
+    // The hub has it all, and then nothing.
+    ring.apply_cursor("a", 192, [64, 0, 0, 64]).unwrap();
+    ring.reset_cursor("a", 0, [0; 4]).unwrap();
+    let loss = ring.loss("a", 0).unwrap();
+    assert_eq!((loss.to, loss.hash), (128, bad.hash));
+}
+
+#[test]
 fn runway_is_the_room_left_over_the_rate_of_arrival() {
     let ring = ring(1 << 20, |config| config.segment_rows = 8192);
     assert_eq!(ring.runway(at(0)), None);
