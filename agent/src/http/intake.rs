@@ -14,6 +14,8 @@ use crate::ingest::upload::{Reason, WriteError, WriteReport};
 /// How long and how often a request waits for memory.
 const PAUSE: Duration = Duration::from_millis(25);
 const PAUSES: u32 = 80;
+/// Bytes of a body, as sent, that are worked on before others get their turn.
+const TURN: usize = 1024;
 
 /// The packing of a body, from its header.
 ///
@@ -89,7 +91,11 @@ pub(super) async fn pump(
         if len > limit {
             return Err(ApiError::too_large(limit));
         }
-        take(&data)?;
+        // A few packed bytes can be a thousand times as many to decode: others get their turn in between.
+        for part in data.chunks(TURN) {
+            take(part)?;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
