@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use world::Model;
 
 /// States and time at which checking stops, so that it stays within some gigabytes; the report says whether all were reached.
-const MAX_STATES: usize = 30_000_000;
+const MAX_STATES: usize = 20_000_000;
 const MAX_TIME: Duration = Duration::from_secs(300);
 
 /// Checks a world and prints what was reached. Gives the names of the properties that do not hold, each with how it came about.
