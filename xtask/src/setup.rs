@@ -5,8 +5,15 @@ use std::path::{Path, PathBuf};
 use crate::command::{Run, which};
 
 /// Debian packages, each with a program that proves it is there.
-const PACKAGES: &[(&str, &str)] =
-    &[("mosquitto", "mosquitto"), ("mosquitto-clients", "mosquitto_pub"), ("curl", "curl"), ("python3", "python3")];
+const PACKAGES: &[(&str, &str)] = &[
+    // The allocator's build.
+    ("make", "make"),
+    ("mosquitto", "mosquitto"),
+    ("mosquitto-clients", "mosquitto_pub"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+];
 
 const DENY_VERSION: &str = "0.20.2";
 
