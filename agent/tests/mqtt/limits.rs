@@ -70,6 +70,21 @@ fn without_memory_nobody_new_is_let_in_and_large_packets_are_not_held() {
 }
 
 #[test]
+fn whoever_is_let_in_has_memory_for_a_session() {
+    let server = Server::with(5 * 4096 + 600, |_| ());
+    let mut clients: Vec<_> = (0..6).map(|_| Client::open(server.address)).collect();
+    wait_until("all of them", || server.endpoint.counters().turned_away() >= 2);
+    let mut let_in = 0;
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(&connect(&number.to_string(), true, None));
+        let answer = client.packet_or_end();
+        assert!(answer.is_empty() || answer == [0x20, 2, 0, 0], "{answer:02x?}");
+        let_in += usize::from(!answer.is_empty());
+    }
+    assert_eq!(let_in, 4);
+}
+
+#[test]
 fn a_full_ring_delays_the_acknowledgement_until_there_is_room() {
     let server = Server::new();
     let mut client = server.client(&connect("a", true, None));

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     aliases::Aliases,
+    budget::Reserved,
     close::CloseReason,
     connect::Will,
     control, limits, reply,
@@ -58,6 +59,8 @@ pub(super) struct Connection {
     /// The ring stayed full for as long as a peer is kept waiting: from then on messages are refused at once, until it
     /// takes one.
     gave_up: bool,
+    /// Pays for the session that a CONNECT will bring.
+    pub(super) session_room: Option<Reserved>,
     pub(super) open: Option<Box<Open>>,
 }
 
@@ -78,7 +81,7 @@ pub(super) struct Open {
 /// A value and the reservation that pays for it.
 pub(super) struct Charged<T> {
     pub(super) value: T,
-    pub(super) _charge: super::budget::Reserved,
+    pub(super) _charge: Reserved,
 }
 
 /// A message that waits for room in the ring.
@@ -97,8 +100,9 @@ pub(super) struct Remains {
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, leash: Arc<Leash>, now: Instant) -> Self {
-        Self { number, leash, began: now, last_packet: now, stall: None, gave_up: false, open: None }
+    pub(super) fn new(number: u64, leash: Arc<Leash>, session: Reserved, now: Instant) -> Self {
+        let (stall, gave_up, session_room, open) = (None, false, Some(session), None);
+        Self { number, leash, began: now, last_packet: now, stall, gave_up, session_room, open }
     }
 
     /// Takes in what came from the peer: as many whole packets as there are.

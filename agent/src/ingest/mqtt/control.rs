@@ -100,15 +100,16 @@ fn admit(connection: &mut Connection, request: &Connect, turn: &mut Turn<'_>) ->
         Some(will) => Some(charge_will(will, turn).ok_or(NO_MEMORY)?),
         None => None,
     };
+    let room = connection.session_room.take().ok_or(NO_MEMORY)?;
     let wanted = Wanted {
         client_id,
         clean: request.clean,
         expiry,
         connection: connection.number,
         leash: Arc::clone(&connection.leash),
+        room,
     };
-    let Attached { session, present } =
-        turn.shared.sessions.attach(wanted, turn.now, &*turn.shared.budget).ok_or(NO_MEMORY)?;
+    let Attached { session, present } = turn.shared.sessions.attach(wanted, turn.now);
 
     match request.version {
         Version::V3 => reply::connack_v3(turn.out, present, ConnectReturnCode::Accepted),

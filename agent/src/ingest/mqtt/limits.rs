@@ -20,8 +20,8 @@ pub(super) const TOPIC_ALIASES: u16 = 16;
 /// Bytes charged for a connection: its task, socket and small buffers.
 pub(super) const CONNECTION_COST: u64 = 4 * 1024;
 
-/// Bytes charged for a session beside its client identifier.
-pub(super) const SESSION_COST: u64 = 256;
+/// Bytes charged for a session, the longest client identifier among them.
+pub(super) const SESSION_COST: u64 = 256 + CLIENT_ID_BYTES as u64;
 
 /// QoS 2 identifiers that a session may keep within [`SESSION_COST`]; more are charged on their own.
 pub(super) const FREE_QOS2_IDS: usize = 16;

@@ -92,8 +92,8 @@ impl MqttEndpoint {
     /// among the others of the endpoint, and `peer` is what the log calls it.
     pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: std::net::SocketAddr) -> bool {
         let leash = Arc::new(Leash::default());
-        let Some(_place) = self.welcome(peer, &leash, limits::CONNECTION_COST).await else { return false };
-        let connection = Connection::new(self.shared.number(), leash, Instant::now());
+        let Some((_place, session)) = self.welcome(peer, &leash, limits::CONNECTION_COST).await else { return false };
+        let connection = Connection::new(self.shared.number(), leash, session, Instant::now());
         Peer { shared: &self.shared, peer }.run(stream, connection).await;
         true
     }
@@ -101,8 +101,8 @@ impl MqttEndpoint {
     async fn admit(&self, stream: TcpStream, peer: std::net::SocketAddr, tls: Option<Door>) {
         let cost = limits::CONNECTION_COST + if tls.is_some() { door::CONNECTION_BYTES } else { 0 };
         let leash = Arc::new(Leash::default());
-        let Some(place) = self.welcome(peer, &leash, cost).await else { return };
-        let connection = Connection::new(self.shared.number(), leash, Instant::now());
+        let Some((place, session)) = self.welcome(peer, &leash, cost).await else { return };
+        let connection = Connection::new(self.shared.number(), leash, session, Instant::now());
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             // Acknowledgements are small and waited for.
@@ -119,11 +119,11 @@ impl MqttEndpoint {
         });
     }
 
-    /// A place for a newcomer; without one it is counted as turned away, and the log tells why.
-    async fn welcome(&self, peer: std::net::SocketAddr, leash: &Arc<Leash>, cost: u64) -> Option<Place> {
+    /// A place for a newcomer and the memory of its session; without them it is counted as turned away, and the log tells why.
+    async fn welcome(&self, peer: std::net::SocketAddr, leash: &Arc<Leash>, cost: u64) -> Option<(Place, Reserved)> {
         let shared = &self.shared;
         let refused = match self.place(peer.ip(), leash, cost).await {
-            Ok(place) => return Some(place),
+            Ok(welcome) => return Some(welcome),
             Err(why) => why,
         };
         shared.counters.turn_away();
@@ -134,14 +134,14 @@ impl MqttEndpoint {
     }
 
     /// A place for a newcomer, or why there is none. When there is no room, others may have to leave first.
-    async fn place(&self, peer: IpAddr, leash: &Arc<Leash>, cost: u64) -> Result<Place, &'static str> {
+    async fn place(&self, peer: IpAddr, leash: &Arc<Leash>, cost: u64) -> Result<(Place, Reserved), &'static str> {
         let mut tries = 0;
         loop {
             let left = self.live.left();
             let refused = match self.room(cost) {
-                Ok(charge) => {
+                Ok((charge, session)) => {
                     let place = self.live.enter(peer, Arc::clone(leash), Instant::now());
-                    return Ok(Place { _charge: charge, _place: place });
+                    return Ok((Place { _charge: charge, _place: place }, session));
                 }
                 Err(why) => why,
             };
@@ -156,15 +156,14 @@ impl MqttEndpoint {
         }
     }
 
-    fn room(&self, cost: u64) -> Result<Reserved, &'static str> {
+    /// Memory for a connection and for its session: to be let in and then to find no memory for a session would help nobody.
+    fn room(&self, cost: u64) -> Result<(Reserved, Reserved), &'static str> {
         if self.live.len() >= self.shared.config.max_connections {
             return Err("max_connections is reached");
         }
         let Shared { sessions, budget, .. } = &*self.shared;
         let charge = sessions.reserve(cost, &**budget);
-        // To be let in and then to find no memory for a session would help nobody.
-        let session = sessions.reserve(limits::SESSION_COST + limits::CLIENT_ID_BYTES as u64, &**budget);
-        charge.filter(|_| session.is_some()).ok_or("no memory under the cap")
+        charge.zip(sessions.reserve(limits::SESSION_COST, &**budget)).ok_or("no memory under the cap")
     }
 }
 

@@ -224,6 +224,8 @@ pub(super) struct Wanted<'a> {
     pub(super) expiry: Duration,
     pub(super) connection: u64,
     pub(super) leash: Arc<Leash>,
+    /// [`limits::SESSION_COST`], for the case that it is a new one.
+    pub(super) room: Reserved,
 }
 
 impl Sessions {
@@ -236,8 +238,8 @@ impl Sessions {
         budget.reserve(bytes).or_else(|| self.table.lock().reserve(bytes, budget))
     }
 
-    /// Gives the session of a client to a connection, and calls off the connection that had it. `None`: no memory.
-    pub(super) fn attach(&self, wanted: Wanted<'_>, now: Instant, budget: &dyn ConnectionBudget) -> Option<Attached> {
+    /// Gives the session of a client to a connection, and calls off the connection that had it.
+    pub(super) fn attach(&self, wanted: Wanted<'_>, now: Instant) -> Attached {
         let owner = Owner { connection: wanted.connection, leash: wanted.leash };
         let mut table = self.table.lock();
         if let Some(session) = table.by_id.get(wanted.client_id).cloned() {
@@ -252,18 +254,16 @@ impl Sessions {
             if present {
                 (state.owner, state.away, state.expiry) = (Some(owner), None, wanted.expiry);
                 drop(state);
-                return Some(Attached { session, present });
+                return Attached { session, present };
             }
             drop(state);
             table.by_id.remove(wanted.client_id);
         }
-        let cost = limits::SESSION_COST + wanted.client_id.len() as u64;
-        let charge = table.reserve(cost, budget)?;
         let id: Arc<str> = wanted.client_id.into();
         let state = State { ids: Qos2Ids::default(), owner: Some(owner), expiry: wanted.expiry, away: None };
-        let session = Arc::new(Session { id: Arc::clone(&id), state: Mutex::new(state), _charge: charge });
+        let session = Arc::new(Session { id: Arc::clone(&id), state: Mutex::new(state), _charge: wanted.room });
         table.by_id.insert(id, Arc::clone(&session));
-        Some(Attached { session, present: false })
+        Attached { session, present: false }
     }
 
     /// Takes note that `connection` is gone; its session stays for `expiry` unless another has it by now.

@@ -85,7 +85,8 @@ impl World {
 
     pub(super) fn connection(&self) -> Peer<'_> {
         let leash = Arc::new(Leash::default());
-        Peer { world: self, connection: Connection::new(self.shared.number(), leash, self.now()), input: Vec::new() }
+        let connection = Connection::new(self.shared.number(), leash, Box::new(()), self.now());
+        Peer { world: self, connection, input: Vec::new() }
     }
 
     /// A connection on which `connect` was accepted.
