@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pyralog_supervision::{Progress, Pulse};
 use pyralog_sync_protocol::AgentId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -29,6 +30,10 @@ mod settings;
 
 /// How often open segments are looked at for their age.
 const SEAL_TICK: Duration = Duration::from_secs(1);
+/// How long the upkeep may be silent: many ticks, for boards that are busy or swap.
+const UPKEEP_SILENCE: Duration = Duration::from_secs(15);
+/// How long packing one segment may take; it is a fraction of a second on the slowest board.
+const PACKING_SILENCE: Duration = Duration::from_secs(60);
 /// Of the time that a stop may take, the share that requests under way may take to end.
 const DRAIN_SHARE: u32 = 4;
 
@@ -59,6 +64,13 @@ pub enum StartError {
     Name(String),
 }
 
+impl StartError {
+    /// Whether the configuration must change before it can start; otherwise it may be worth another try.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Mqtt(_) | Self::Name(_))
+    }
+}
+
 /// Where the agent listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoints {
@@ -86,6 +98,8 @@ pub struct App {
     sync: Option<JoinHandle<()>>,
     /// Listeners that speak TLS.
     doors: Vec<Door>,
+    /// Loops without which nothing works.
+    pulse: Pulse,
 }
 
 impl App {
@@ -101,7 +115,8 @@ impl App {
         let clock = Clock::start();
         let mut incarnation = [0; 16];
         getrandom::fill(&mut incarnation).map_err(StartError::Random)?;
-        let shared = Arc::new(SyncShared::default());
+        let mut pulse = Pulse::default();
+        let shared = Arc::new(SyncShared::watched(pulse.watch("sync")));
         let status = Arc::new(StatusSource {
             agent_id: config.agent_id.clone(),
             incarnation,
@@ -121,6 +136,7 @@ impl App {
             upkeep: JoinSet::new(),
             sync: None,
             doors: Vec::new(),
+            pulse,
             config,
         };
         app.start_upkeep();
@@ -150,8 +166,18 @@ impl App {
     }
 
     /// The source of its status document.
-    pub fn status(&self) -> &StatusSource {
+    pub fn status(&self) -> &Arc<StatusSource> {
         &self.status
+    }
+
+    /// The loops without which nothing works; their time is that of [`Self::clock`].
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// The clock by which its loops live.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Looks at the certificates of the listeners now; otherwise they are looked at every few seconds, while there are
@@ -198,13 +224,20 @@ impl App {
                 }
             }
         });
-        let (ring, clock) = (self.ring.clone(), self.clock);
+        let (ring, clock, beat) = (self.ring.clone(), self.clock, self.pulse.watch("upkeep"));
+        let mut packer = Progress::new(self.pulse.watch("packer"), PACKING_SILENCE);
+        beat.promise(clock.now().mono, UPKEEP_SILENCE);
         self.upkeep.spawn(async move {
             let mut ticks = tokio::time::interval(SEAL_TICK);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
+                // Both take the ring's lock: who holds it for good is found out here.
                 ring.seal_due(clock.now());
+                let (waits, done) = ring.packing();
+                let now = clock.now().mono;
+                packer.look(now, waits, done);
+                beat.promise(now, UPKEEP_SILENCE);
             }
         });
     }
@@ -361,5 +394,64 @@ fn stopped(stop: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + us
     async move {
         // An error says that the agent is gone, which is a stop as well.
         let _ = stop.wait_for(|stop| *stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FlagValue, Sources, load};
+
+    async fn started() -> App {
+        let set = |key: &str, value: &str| FlagValue { flag: "--set".into(), key: key.into(), value: value.into() };
+        let flags = vec![
+            set("agent_id", "board"),
+            set("mqtt.listen", "127.0.0.1:0"),
+            set("http.listen", "127.0.0.1:0"),
+            set("host.enabled", "false"),
+        ];
+        App::start(load(&Sources { flags, ..Sources::default() }).unwrap().config).await.unwrap()
+    }
+
+    /// How late the upkeep would be in a thousand seconds from the start: less, each time that it is heard of.
+    fn lateness(app: &App) -> Duration {
+        app.pulse().overdue(Duration::from_secs(1_000)).expect("no promise is that long").by
+    }
+
+    async fn is_heard_of(app: &App) -> bool {
+        let before = lateness(app);
+        for _ in 0..600 {
+            if lateness(app) < before {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_upkeep_that_waits_for_the_rings_lock_for_good_is_not_heard_of() {
+        let app = started().await;
+        assert!(is_heard_of(&app).await);
+        let ring = app.ring().clone();
+        let (held, holds) = std::sync::mpsc::channel();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let _lock = ring.hold();
+            held.send(()).unwrap();
+            // Ends when the test does, whatever comes of it.
+            let _ = released.recv();
+        });
+        holds.recv().unwrap();
+        // A tick that had the lock already may still be heard of. The runtime's own timers stand still with a worker that is
+        // stuck, so this thread sleeps by itself.
+        std::thread::sleep(SEAL_TICK);
+        let before = lateness(&app);
+        std::thread::sleep(SEAL_TICK * 2);
+        assert_eq!(lateness(&app), before);
+        drop(release);
+        thread.join().unwrap();
+        assert!(is_heard_of(&app).await, "the lock is free again");
+        app.stop().await;
     }
 }

@@ -20,6 +20,7 @@ pub struct Options {
     settings: Vec<(String, String)>,
     toml: String,
     descriptors: Option<u32>,
+    env: Vec<(String, String)>,
 }
 
 /// A running agent and the way to talk to it.
@@ -37,7 +38,8 @@ pub struct Agent {
 impl Options {
     /// An agent called `id` that syncs often and reads no host values.
     pub fn new(id: &str) -> Self {
-        let options = Self { id: id.to_owned(), settings: Vec::new(), toml: String::new(), descriptors: None };
+        let options =
+            Self { id: id.to_owned(), settings: Vec::new(), toml: String::new(), descriptors: None, env: Vec::new() };
         options.set("host.enabled", "false").set("sync.interval", "100ms")
     }
 
@@ -62,6 +64,13 @@ impl Options {
         self
     }
 
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Lets it open this many files and sockets at most.
     #[must_use]
     pub fn descriptors(mut self, most: u32) -> Self {
@@ -83,7 +92,11 @@ impl Options {
                 command
             }
         };
-        command.current_dir(folder).arg("serve").args(["--agent-id", &self.id, "--memory-only"]);
+        command.current_dir(folder).envs(self.env.iter().cloned()).arg("serve").args([
+            "--agent-id",
+            &self.id,
+            "--memory-only",
+        ]);
         command.args(["--http-listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"]);
         if !self.toml.is_empty() {
             let file = folder.join(format!("{}.toml", self.id));

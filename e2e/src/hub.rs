@@ -59,6 +59,11 @@ impl Hub {
         self.env.push((format!("PYRALOG_{}", key.to_uppercase().replace('.', "__")), value.to_owned()));
     }
 
+    /// Sets a variable of its environment, from the next start on.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Talks to it over TLS by `client`, from now on.
     pub fn speak_tls(&mut self, client: Client) {
         (self.scheme, self.client) = ("https", client);

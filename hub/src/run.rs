@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
+use pyralog_supervision::Pulse;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -22,6 +24,8 @@ pub struct Running {
     store: String,
     stop: Arc<Notify>,
     task: JoinHandle<bool>,
+    pulse: Pulse,
+    began: Instant,
 }
 
 /// Why a hub did not start.
@@ -67,10 +71,12 @@ pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result
     let (limits, grace) = (config.limits.clone(), config.shutdown_grace);
     let stopping = Arc::clone(&stop);
     let (serving, doors) = (app.clone(), tls.clone());
+    let (mut pulse, began) = (Pulse::default(), Instant::now());
+    let life = server::Life { beat: pulse.watch("accept"), began };
     let task = tokio::spawn(async move {
-        server::serve(listener, serving, doors, &limits, grace, async move { stopping.notified().await }).await
+        server::serve(listener, serving, doors, &limits, grace, life, async move { stopping.notified().await }).await
     });
-    Ok(Running { address, app, tls, store: name, stop, task })
+    Ok(Running { address, app, tls, store: name, stop, task, pulse, began })
 }
 
 impl Running {
@@ -92,6 +98,16 @@ impl Running {
         if let Some(tls) = &self.tls {
             tls.look();
         }
+    }
+
+    /// The loops without which it serves nobody; their time is what has passed since [`Self::began`].
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
+    /// When it began.
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// Its store's address.

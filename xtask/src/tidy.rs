@@ -19,6 +19,8 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("pyralog-sync-protocol", "pyralog-segment"),
     ("pyralog-sync-protocol", "pyralog-agent"),
     ("pyralog-sync-protocol", "pyralog-hub"),
+    ("pyralog-supervision", "pyralog-agent"),
+    ("pyralog-supervision", "pyralog-hub"),
 ];
 
 /// Checks the whole tree and names every fault at once.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::{CheckArgs, EXIT_USAGE, fail};
+use super::{CheckArgs, refuse};
 use crate::config::load;
 
 pub(super) fn run(args: CheckArgs) -> ExitCode {
@@ -16,6 +16,6 @@ pub(super) fn run(args: CheckArgs) -> ExitCode {
             let _ = std::io::stdout().write_all(loaded.resolved.as_bytes());
             ExitCode::SUCCESS
         }
-        Err(error) => fail(EXIT_USAGE, format_args!("the configuration is not good:\n{error}")),
+        Err(error) => refuse(&error),
     }
 }

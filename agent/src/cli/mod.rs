@@ -5,12 +5,13 @@ mod client;
 mod read;
 mod serve;
 mod status;
+mod supervised;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{FlagValue, Sources};
+use crate::config::{ConfigError, FlagValue, Sources};
 
 /// Bad flags or configuration.
 const EXIT_USAGE: u8 = 2;
@@ -198,6 +199,14 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("write key=value, such as storage.segment_age=1m".to_owned()),
     }
+}
+
+/// Prints what is wrong with a configuration, each problem on a line that says all, and gives the exit code.
+fn refuse(error: &ConfigError) -> ExitCode {
+    for problem in &error.problems {
+        eprintln!("pyralog-agent: configuration: {problem}");
+    }
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// Prints what is wrong and gives the exit code.

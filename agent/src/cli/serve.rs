@@ -2,8 +2,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{EXIT_USAGE, ServeArgs, fail};
+use pyralog_supervision::Manager;
+
+use super::{EXIT_USAGE, ServeArgs, fail, refuse, supervised};
 use crate::app::{App, Endpoints};
 use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load, without_password};
 
@@ -11,13 +15,19 @@ use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load
 const MAX_WORKERS: usize = 2;
 /// Stacks count against resident memory once touched; nothing here recurses.
 const STACK_BYTES: usize = 512 << 10;
+/// What ending may take beyond the grace that is configured.
+const STOP_SLACK: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: ServeArgs) -> ExitCode {
     let loaded = match load(&args.sources()) {
         Ok(loaded) => loaded,
-        Err(error) => return fail(EXIT_USAGE, format_args!("the configuration is not good:\n{error}")),
+        Err(error) => {
+            Manager::from_env().status(&format!("Configuration: {}", error.in_a_line()));
+            return refuse(&error);
+        }
     };
     start_logging(&loaded.config.log);
+    let manager = Arc::new(Manager::from_env());
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -31,35 +41,44 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return fail(1, format_args!("cannot start: {error}")),
+        Err(error) => return not_started(&manager, 1, format_args!("cannot start: {error}")),
     };
-    let code = runtime.block_on(serve(loaded.config));
+    let code = runtime.block_on(serve(loaded.config, &manager));
     // What still runs is stuck in a system call; the records are shipped or receipted, so nothing waits for it.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(config: Config) -> ExitCode {
+async fn serve(config: Config, manager: &Arc<Manager>) -> ExitCode {
     let grace = config.shutdown_grace;
-    let app = match App::start(config).await {
-        Ok(app) => app,
-        Err(error) => return fail(1, error),
-    };
-    greet(app.config(), app.endpoints());
+    // Before anything is promised: a signal in between must not be lost, nor end us.
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
-        Err(error) => return fail(1, format_args!("cannot listen for signals: {error}")),
+        Err(error) => return not_started(manager, 1, format_args!("cannot listen for signals: {error}")),
     };
+    let app = match App::start(config).await {
+        Ok(app) => app,
+        Err(error) => return not_started(manager, if error.is_configuration() { EXIT_USAGE } else { 1 }, error),
+    };
+    greet(app.config(), app.endpoints());
+    manager.ready(&supervised::status(app.status()));
+    let feeding = supervised::keep_fed(&app, manager);
     let signal = loop {
         match signals.next().await {
             Signal::LookAgain => {
                 tracing::info!("SIGHUP: looking at the certificates");
+                manager.reloading();
                 app.look_at_files();
+                manager.ready(&supervised::status(app.status()));
             }
             Signal::Stop(name) => break name,
         }
     };
     tracing::info!("{signal}: stopping within {grace:?}; a second signal exits at once");
+    if let Some(feeding) = feeding {
+        feeding.abort();
+    }
+    manager.stopping("Stopping: shipping what is pending", grace + STOP_SLACK);
     tokio::select! {
         () = app.stop() => ExitCode::SUCCESS,
         signal = signals.stop() => {
@@ -67,6 +86,12 @@ async fn serve(config: Config) -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Says why nothing runs: to people, and in the one line that `systemctl status` shows.
+fn not_started(manager: &Manager, code: u8, why: impl std::fmt::Display) -> ExitCode {
+    manager.status(&format!("Not started: {why}"));
+    fail(code, why)
 }
 
 impl ServeArgs {

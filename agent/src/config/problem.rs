@@ -22,6 +22,17 @@ pub struct Problem {
     pub message: String,
 }
 
+impl ConfigError {
+    /// The whole of it in one line: the first problem, and how many more there are.
+    pub fn in_a_line(&self) -> String {
+        let first = self.problems.first().map(ToString::to_string).unwrap_or_default();
+        match self.problems.len() {
+            0 | 1 => first,
+            all => format!("{first} (and {} more)", all - 1),
+        }
+    }
+}
+
 impl From<Problem> for ConfigError {
     fn from(problem: Problem) -> Self {
         Self { problems: vec![problem] }

@@ -42,6 +42,13 @@ struct Job {
 }
 
 impl Ring {
+    /// Whether segments wait to be packed, and how often the packer was through with one: it lives when the latter grows while the
+    /// former holds.
+    pub fn packing(&self) -> (bool, u64) {
+        let state = self.shared.state.lock();
+        (state.packing.is_some() || !state.unpacked.is_empty(), state.totals.packings_ended)
+    }
+
     /// Packs the oldest sealed segment and puts the bytes in its place; false when none waits. Several callers take turns.
     pub fn pack_next(&self) -> bool {
         let mut packer = self.shared.packer.lock();
@@ -105,7 +112,7 @@ impl State {
 
     /// Puts packed bytes in the place of the sealed segment; gives back what is to be dropped, and the pending packed bytes.
     fn install(&mut self, job: &Job, body: Body, hash: [u8; 16], charge: u64) -> (Option<Body>, u64) {
-        self.packing = None;
+        self.end_packing();
         let Some(index) = self.segment_index(job.at, job.seq) else {
             // Evicted meanwhile: nobody saw these bytes, so the chain goes on without them.
             return (Some(body), self.pending_packed);
@@ -129,9 +136,14 @@ impl State {
         (Some(replaced), self.pending_packed)
     }
 
+    fn end_packing(&mut self) {
+        self.packing = None;
+        self.totals.packings_ended += 1;
+    }
+
     /// Drops a segment that cannot be packed.
     fn give_up(&mut self, job: &Job) -> Option<super::segment::Segment> {
-        self.packing = None;
+        self.end_packing();
         let index = self.segment_index(job.at, job.seq)?;
         self.drop_segment(job.at, index, LossReason::Corrupt)
     }

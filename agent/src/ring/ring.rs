@@ -216,6 +216,12 @@ impl Ring {
         &self.shared.budget
     }
 
+    /// Holds the lock, as a fault would.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> impl Drop + '_ {
+        self.shared.state.lock()
+    }
+
     /// Runs `f` under the lock, and wakes the packer if that sealed a segment.
     #[inline]
     pub(super) fn change<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {

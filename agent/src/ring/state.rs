@@ -57,6 +57,8 @@ pub(super) struct Totals {
     pub(super) evicted_segments: u64,
     pub(super) sealed_segments: u64,
     pub(super) packed_segments: u64,
+    /// Times that the packer was through with a segment, whatever came of it.
+    pub(super) packings_ended: u64,
     pub(super) raw_bytes_packed: u64,
     pub(super) packed_bytes: u64,
     /// Raw bytes of segments sealed so far.

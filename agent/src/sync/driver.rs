@@ -6,6 +6,7 @@ use super::report::{SyncReport, SyncShared, SyncState};
 use super::source::RingSource;
 use super::{ClientError, SyncConfig};
 use crate::ring::{Clock, Reservation, Ring, Use};
+use pyralog_supervision::Beat;
 use pyralog_sync_protocol::{Action, Failure, Incarnation, Sender, SenderConfig, SenderState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,10 @@ use tokio::time::Instant;
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 /// How long to wait when the budget has no room for a batch.
 const NO_ROOM_WAIT: Duration = Duration::from_millis(500);
+/// What may pass on a slow board between two looks of the loop, beyond what it waits for.
+const SLOWNESS: Duration = Duration::from_secs(60);
+/// How long packing all that is sealed may take: whether it gets on is watched by the upkeep.
+const PACKING: Duration = Duration::from_secs(600);
 
 /// What the loop woke up for.
 enum Happened {
@@ -64,7 +69,10 @@ pub async fn drive(
     // A batch is held in memory beside the ring: under a small cap it must be small.
     let max_batch = config.max_batch.min(u32::try_from(ring.budget().cap() / 8).unwrap_or(u32::MAX));
     let sender_config = SenderConfig { interval: config.interval, max_batch, seed, ..SenderConfig::default() };
+    // However it ends: by itself, or dropped by a stop.
+    let _rests = Rests(shared.beat.clone());
     let mut driver = Driver {
+        timeout: config.timeout,
         sender: Sender::new(Incarnation(incarnation), sender_config),
         max_batch: u64::from(max_batch),
         link,
@@ -81,14 +89,32 @@ pub async fn drive(
     loop {
         let happened = match driver.act().await {
             Next::End => return,
-            Next::Exchange => driver.gather(MAX_SLEEP).await,
-            Next::Wait(wait) => driver.gather(wait).await,
+            Next::Exchange => {
+                driver.promise(driver.timeout);
+                driver.gather(MAX_SLEEP).await
+            }
+            Next::Wait(wait) => {
+                driver.promise(wait.min(MAX_SLEEP));
+                driver.gather(wait).await
+            }
         };
+        driver.promise(Duration::ZERO);
         driver.apply(happened);
     }
 }
 
+/// Lets the beat of a loop rest when the loop has ended.
+struct Rests(Beat);
+
+impl Drop for Rests {
+    fn drop(&mut self) {
+        self.0.rest();
+    }
+}
+
 struct Driver<L> {
+    /// How long an exchange takes at most.
+    timeout: Duration,
     sender: Sender,
     /// Bytes that a batch may take.
     max_batch: u64,
@@ -107,6 +133,11 @@ struct Driver<L> {
 }
 
 impl<L: Link> Driver<L> {
+    /// Promises to be heard of again soon after `wait`.
+    fn promise(&self, wait: Duration) {
+        self.shared.beat.promise(self.clock.now().mono, wait + SLOWNESS);
+    }
+
     /// Only gathers; decides nothing. Of several things that happened, the first of this order comes first, so that a driver
     /// whose time and link are simulated does the same again; none can starve another, as the sender looks at the time
     /// whatever it is told.
@@ -190,6 +221,7 @@ impl<L: Link> Driver<L> {
 
     /// Seals the open segments and waits until they are packed.
     async fn seal(&mut self) {
+        self.promise(PACKING);
         self.ring.seal_all(self.clock.now());
         // Should packing break, the round ships what is packed.
         self.packing.pack_all(&self.ring).await;

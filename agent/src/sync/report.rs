@@ -1,6 +1,7 @@
 //! What the sync driver tells the rest of the agent, and what it can be asked for.
 
 use parking_lot::Mutex;
+use pyralog_supervision::Beat;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -69,9 +70,15 @@ pub struct SyncShared {
     bytes_sent: AtomicU64,
     failures: AtomicU64,
     pub(super) flush: Notify,
+    pub(super) beat: Beat,
 }
 
 impl SyncShared {
+    /// For a driver whose loop is watched; it rests when the driver ends.
+    pub fn watched(beat: Beat) -> Self {
+        Self { beat, ..Self::default() }
+    }
+
     /// What the driver is doing now.
     pub fn report(&self) -> SyncReport {
         let mut report = self.report.lock().clone();

@@ -13,4 +13,5 @@ mod quickstart;
 mod readme_tls;
 mod secrets;
 mod strangers;
+mod supervised;
 mod tls;

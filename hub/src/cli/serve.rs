@@ -2,16 +2,33 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use pyralog_supervision::Manager;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{CliError, ServeArgs};
 use crate::config::Config;
-use crate::run::{StartError, start};
+use crate::run::{Running, StartError, start};
 use crate::tls::ClientAuth;
 
+/// What ending may take beyond the grace that is configured.
+const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// Serves until told to stop; what keeps it from starting is told to the service manager too.
 pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
+    let manager = Arc::new(Manager::from_env());
+    let outcome = supervised(args, &manager).await;
+    if let Err(error) = &outcome {
+        let what = if error.code == 2 { "Configuration" } else { "Not started" };
+        manager.status(&format!("{what}: {}", error.message));
+    }
+    outcome
+}
+
+async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
     log_to_stderr(&config)?;
     // Both before anything is promised: a signal in between must not be lost.
@@ -27,6 +44,9 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     tracing::info!("listening on {}", running.url());
     // For scripts, which may have asked for port 0.
     let _ = writeln!(std::io::stdout(), "listening on {}", running.url());
+    let status = format!("Listening on {}, entries in {}", running.url(), running.store());
+    manager.ready(&status);
+    let feeding = keep_fed(&running, manager, status.clone());
 
     loop {
         tokio::select! {
@@ -34,11 +54,17 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 tracing::info!("SIGHUP: looking at the files of tokens and certificates");
+                manager.reloading();
                 running.look_at_files();
+                manager.ready(&status);
             }
         }
     }
     tracing::info!(grace = ?config.shutdown_grace, "stopping: no new requests; a second signal ends at once");
+    if let Some(feeding) = feeding {
+        feeding.abort();
+    }
+    manager.stopping("Stopping: requests in work come to their end", config.shutdown_grace + STOP_SLACK);
     let orderly = tokio::select! {
         orderly = running.stop() => orderly,
         _ = terminate.recv() => false,
@@ -48,6 +74,17 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
         tracing::warn!("ended with requests in work: nothing that was acknowledged is lost");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Feeds the watchdog for as long as the hub's loops live.
+fn keep_fed(running: &Running, manager: &Arc<Manager>, status: String) -> Option<tokio::task::JoinHandle<()>> {
+    if !manager.is_there() {
+        return None;
+    }
+    let (manager, pulse, began) = (Arc::clone(manager), running.pulse().clone(), running.began());
+    Some(tokio::spawn(async move {
+        pyralog_supervision::keep_fed(&manager, &pulse, || began.elapsed(), || status.clone()).await;
+    }))
 }
 
 fn say_who_may(config: &Config) {

@@ -3,11 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use pyralog_supervision::Beat;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -40,6 +41,16 @@ const MAX_HEADERS: usize = 64;
 /// Largest list of headers of an HTTP/2 request, unpacked.
 const MAX_HEADER_LIST: u32 = 32 << 10;
 
+/// How often the accept loop is heard of, at least, and how long it may be silent.
+const TICK: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// By what the accept loop is known to live: it promises in a time that began at `began`.
+pub(crate) struct Life {
+    pub(crate) beat: Beat,
+    pub(crate) began: Instant,
+}
+
 /// What a connection is served with.
 #[derive(Clone)]
 struct Serving {
@@ -62,6 +73,7 @@ pub(crate) async fn serve(
     tls: Option<Arc<Tls>>,
     limits: &Limits,
     grace: Duration,
+    life: Life,
     stop: impl Future<Output = ()>,
 ) -> bool {
     let max_connections = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
@@ -78,9 +90,11 @@ pub(crate) async fn serve(
     };
     let mut stop = std::pin::pin!(stop);
     loop {
+        life.beat.promise(life.began.elapsed(), SILENCE);
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
             () = &mut stop => break,
+            () = tokio::time::sleep(TICK) => continue,
         };
         let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
@@ -103,6 +117,7 @@ pub(crate) async fn serve(
             drop(permit);
         });
     }
+    life.beat.rest();
     drop(listener);
     stopping.send_replace(true);
     // With every place free again, no connection is left.
