@@ -16,7 +16,6 @@ use crate::http::{Access, Api, HttpCounters, Limits, ServerConfig};
 use crate::ingest::host;
 use crate::ingest::intake::Intake;
 use crate::ingest::mqtt::{MqttEndpoint, MqttServerConfig};
-use crate::ingest::route::Routes;
 use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
@@ -24,8 +23,10 @@ use crate::status::StatusSource;
 use crate::sync::{Packing, SyncShared};
 use crate::tls::door::Door;
 use crate::{sync, tls};
+pub use reload::RELOADABLE;
 use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
 
+mod reload;
 mod settings;
 
 /// How often open segments are looked at for their age.
@@ -100,6 +101,8 @@ pub struct App {
     doors: Vec<Door>,
     /// Loops without which nothing works.
     pulse: Pulse,
+    /// What a new configuration can change while all runs.
+    changeable: reload::Changeable,
 }
 
 impl App {
@@ -137,10 +140,12 @@ impl App {
             sync: None,
             doors: Vec::new(),
             pulse,
+            changeable: reload::Changeable::default(),
             config,
         };
         app.start_upkeep();
         let intake = Arc::new(app.intake()?);
+        app.changeable.intake = Some(Arc::clone(&intake));
         let connections = app.connections();
         let mut counters = app.start_mqtt(listeners.mqtt, &intake, &stop, connections)?;
         counters.extend(app.start_subscribers(&intake, &stop)?);
@@ -253,11 +258,7 @@ impl App {
     }
 
     fn intake(&self) -> Result<Intake, StartError> {
-        let specs = self.config.mqtt.routes.as_slice();
-        let routes = Routes::new(specs).map_err(|(index, error)| {
-            let topic = specs.get(index).map_or("", |route| route.topic.as_str());
-            StartError::Mqtt(format!("mqtt.route {} (\"{topic}\"): {error}", index + 1))
-        })?;
+        let routes = reload::routes(&self.config.mqtt.routes)?;
         Ok(Intake::new(self.ring.clone(), self.clock, routes))
     }
 
@@ -276,6 +277,7 @@ impl App {
         let sink: Arc<Intake> = Arc::clone(intake);
         let endpoint = MqttEndpoint::new(config, sink, Arc::new(RingBudget(self.ring.clone())));
         let extra = mqtt_counters(&endpoint);
+        self.changeable.mqtt = Some(endpoint.clone());
         let stopped = stopped(stop);
         self.intake.spawn(async move { endpoint.serve(listener, tls, stopped).await });
         Ok(extra)
@@ -320,10 +322,12 @@ impl App {
     ) -> Result<(), StartError> {
         let http = &self.config.http;
         let counters = Arc::new(HttpCounters::default());
+        let access = Arc::new(Access::new(&http.tokens));
+        self.changeable.http = Some(Arc::clone(&access));
         let api = Api {
             ring: self.ring.clone(),
             clock: self.clock,
-            access: Arc::new(Access::new(&http.tokens)),
+            access,
             limits: Limits { max_body: http.max_body, body_timeout: http.body_timeout },
             status: Arc::clone(&self.status),
             metrics: Arc::new(Metrics::new(Arc::clone(&self.status), Arc::clone(&counters), extra)),

@@ -25,14 +25,19 @@ impl ConnectionBudget for RingBudget {
 }
 
 pub(super) fn mqtt_config(mqtt: &Mqtt) -> Result<MqttServerConfig, TlsError> {
-    let users: Vec<User> = mqtt.users.iter().map(|user| User::new(&user.name, user.password.expose())).collect();
     Ok(MqttServerConfig {
         tls: mqtt.tls.as_ref().map(|tls| Door::open(tls, &[])).transpose()?,
-        access: if users.is_empty() { Access::Anonymous } else { Access::Users(users) },
+        access: mqtt_access(mqtt),
         max_connections: mqtt.max_connections as usize,
         max_packet: usize::try_from(mqtt.max_packet).unwrap_or(usize::MAX),
         ..MqttServerConfig::new(mqtt.listen)
     })
+}
+
+/// Who may publish.
+pub(super) fn mqtt_access(mqtt: &Mqtt) -> Access {
+    let users: Vec<User> = mqtt.users.iter().map(|user| User::new(&user.name, user.password.expose())).collect();
+    if users.is_empty() { Access::Anonymous } else { Access::Users(users) }
 }
 
 pub(super) fn sync_config(sync: &SyncSection, upstream: &str, agent_id: AgentId) -> SyncConfig {

@@ -8,8 +8,10 @@ use std::time::Duration;
 use pyralog_supervision::Manager;
 
 use super::{EXIT_USAGE, ServeArgs, fail, refuse, supervised};
-use crate::app::{App, Endpoints};
-use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load, without_password};
+use crate::app::{App, Endpoints, RELOADABLE};
+use crate::config::{
+    Config, FlagValue, Loaded, Log, LogStyle, Sources, changed_keys, format_size, load, without_password,
+};
 
 /// Threads that run network and timers. Ingest is memory work of microseconds, so two keep up with any board.
 const MAX_WORKERS: usize = 2;
@@ -19,7 +21,8 @@ const STACK_BYTES: usize = 512 << 10;
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: ServeArgs) -> ExitCode {
-    let loaded = match load(&args.sources()) {
+    let sources = args.sources();
+    let loaded = match load(&sources) {
         Ok(loaded) => loaded,
         Err(error) => {
             Manager::from_env().status(&format!("Configuration: {}", error.in_a_line()));
@@ -43,13 +46,14 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return not_started(&manager, 1, format_args!("cannot start: {error}")),
     };
-    let code = runtime.block_on(serve(loaded.config, &manager));
+    let code = runtime.block_on(serve(loaded, &sources, &manager));
     // What still runs is stuck in a system call; the records are shipped or receipted, so nothing waits for it.
     runtime.shutdown_background();
     code
 }
 
-async fn serve(config: Config, manager: &Arc<Manager>) -> ExitCode {
+async fn serve(loaded: Loaded, sources: &Sources, manager: &Arc<Manager>) -> ExitCode {
+    let Loaded { config, resolved, .. } = loaded;
     let grace = config.shutdown_grace;
     // Before anything is promised: a signal in between must not be lost, nor end us.
     let mut signals = match Signals::new() {
@@ -66,9 +70,9 @@ async fn serve(config: Config, manager: &Arc<Manager>) -> ExitCode {
     let signal = loop {
         match signals.next().await {
             Signal::LookAgain => {
-                tracing::info!("SIGHUP: looking at the certificates");
                 manager.reloading();
                 app.look_at_files();
+                reload(&app, sources, &resolved);
                 manager.ready(&supervised::status(app.status()));
             }
             Signal::Stop(name) => break name,
@@ -85,6 +89,31 @@ async fn serve(config: Config, manager: &Arc<Manager>) -> ExitCode {
             tracing::warn!("{signal} again: exiting at once, pending records are lost");
             ExitCode::from(1)
         }
+    }
+}
+
+/// Reads the configuration again, and takes over what can change while all runs; `resolved` is what it was started with. What
+/// is wrong now changes nothing.
+fn reload(app: &App, sources: &Sources, resolved: &str) {
+    let loaded = match load(sources) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            for problem in &error.problems {
+                tracing::error!("SIGHUP: keeping the configuration from before: {problem}");
+            }
+            return;
+        }
+    };
+    if let Err(error) = app.reload(&loaded.config) {
+        return tracing::error!("SIGHUP: keeping the configuration from before: {error}");
+    }
+    let Config { mqtt, http, .. } = &loaded.config;
+    let (routes, users, tokens) = (mqtt.routes.len(), mqtt.users.len(), http.tokens.len());
+    tracing::info!("SIGHUP: configuration read again: {routes} routes, {users} MQTT users, {tokens} HTTP tokens");
+    let mut fixed = changed_keys(resolved, &loaded.resolved);
+    fixed.retain(|key| !RELOADABLE.contains(&key.as_str()));
+    if !fixed.is_empty() {
+        tracing::warn!("changed and not taken over: {}; it needs a restart", fixed.join(", "));
     }
 }
 

@@ -2,6 +2,7 @@
 //! with its place and a remedy.
 
 mod agent_id;
+mod changes;
 mod problem;
 mod reader;
 mod secret;
@@ -13,6 +14,7 @@ mod validate;
 
 use std::path::PathBuf;
 
+pub use changes::changed_keys;
 pub use problem::{ConfigError, Problem};
 pub use secret::{Secret, without_password};
 pub use types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls};

@@ -16,6 +16,9 @@ use super::secret::{Secret, without_password};
 use super::tree::{Node, Origin, Raw, Table, parse_value};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 
+/// Stands before the name of a credential of systemd, in the place of a path.
+const CREDENTIAL: &str = "credential:";
+
 /// What reading has found so far.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -110,8 +113,20 @@ impl Section<'_> {
         self.get(key, "a string", &quote(default), text, |value| quote(value)).unwrap_or_else(|| default.to_owned())
     }
 
+    /// A file; `credential:NAME` is the one that the service manager handed over by that name.
     pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
-        self.optional(key).map(PathBuf::from)
+        let text = self.optional(key)?;
+        let Some(name) = text.strip_prefix(CREDENTIAL) else { return Some(text.into()) };
+        if name.is_empty() || name.contains('/') {
+            self.complain(key, format!("\"{text}\" names no credential; write \"{CREDENTIAL}NAME\""));
+            return None;
+        }
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
+        if folder.is_none() {
+            let remedy = format!("give a path, or LoadCredential={name}:FILE in the unit");
+            self.complain(key, format!("\"{text}\": no service manager handed credentials over; {remedy}"));
+        }
+        Some(PathBuf::from(folder?).join(name))
     }
 
     /// A value that is never shown.

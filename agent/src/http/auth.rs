@@ -5,6 +5,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
 use http::{HeaderMap, StatusCode, header};
+use parking_lot::RwLock;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::Api;
@@ -12,32 +13,38 @@ use super::error::ApiError;
 use crate::config::Secret;
 
 /// The tokens that open the API, held as digests so that comparing takes the same time whatever was sent.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Access {
-    digests: Vec<[u8; 32]>,
+    /// Replaced when the configuration is read again.
+    digests: RwLock<Vec<[u8; 32]>>,
 }
 
 impl Access {
     /// These tokens open the API; with none it is open to whoever reaches the listener.
     pub fn new(tokens: &[Secret]) -> Self {
-        Self { digests: tokens.iter().map(|token| digest(token.expose())).collect() }
+        Self { digests: RwLock::new(digests(tokens)) }
+    }
+
+    /// These tokens count from now on; answers under way come to their end.
+    pub fn set_tokens(&self, tokens: &[Secret]) {
+        *self.digests.write() = digests(tokens);
     }
 
     /// Whether the request may pass.
     pub fn allows(&self, headers: &HeaderMap, query: Option<&str>) -> bool {
-        self.digests.is_empty() || credentials(headers, query).iter().any(|token| self.knows(token))
+        self.digests.read().is_empty() || credentials(headers, query).iter().any(|token| self.knows(token))
     }
 
     fn knows(&self, token: &str) -> bool {
         let given = digest(token);
-        let found = self.digests.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&given));
+        let found = self.digests.read().iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&given));
         found.into()
     }
 }
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Access({} tokens)", self.digests.len())
+        write!(f, "Access({} tokens)", self.digests.read().len())
     }
 }
 
@@ -87,6 +94,10 @@ fn basic_password(value: &str) -> Option<String> {
     let pair = base64::engine::general_purpose::STANDARD.decode(value).ok()?;
     let pair = String::from_utf8(pair).ok()?;
     Some(pair.split_once(':')?.1.to_owned())
+}
+
+fn digests(tokens: &[Secret]) -> Vec<[u8; 32]> {
+    tokens.iter().map(|token| digest(token.expose())).collect()
 }
 
 fn digest(token: &str) -> [u8; 32] {

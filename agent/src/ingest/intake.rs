@@ -1,6 +1,6 @@
 //! From an MQTT message to the ring: route, decode, append; what cannot be decoded is kept raw in `_rejected`.
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::decode::json::MAX_GROWTH;
 use super::decode::{Format, Scratch, decode};
@@ -23,7 +23,8 @@ const POOL: usize = 16;
 pub struct Intake {
     ring: Ring,
     clock: Clock,
-    routes: Routes,
+    /// Replaced when the configuration is read again.
+    routes: RwLock<Routes>,
     pool: Mutex<Vec<Memory>>,
 }
 
@@ -37,7 +38,12 @@ struct Memory {
 impl Intake {
     /// An intake for `ring`; `clock` gives the time of arrival.
     pub fn new(ring: Ring, clock: Clock, routes: Routes) -> Self {
-        Self { ring, clock, routes, pool: Mutex::new(Vec::with_capacity(POOL)) }
+        Self { ring, clock, routes: RwLock::new(routes), pool: Mutex::new(Vec::with_capacity(POOL)) }
+    }
+
+    /// Goes by these routes from now on; messages in work end by those from before.
+    pub fn set_routes(&self, routes: Routes) {
+        *self.routes.write() = routes;
     }
 
     /// The ring behind it.
@@ -58,7 +64,8 @@ impl Intake {
 
 impl PublishSink for Intake {
     fn publish(&self, topic: &str, payload: &[u8], scratch: &mut Records) -> Result<(), PublishError> {
-        let route = self.routes.find(topic);
+        let routes = self.routes.read();
+        let route = routes.find(topic);
         let limit = self.limit(route.format);
         if payload.len() > limit {
             return Err(PublishError::TooLarge { len: payload.len(), limit });

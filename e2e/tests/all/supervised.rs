@@ -125,3 +125,111 @@ async fn a_port_that_is_taken_is_told_and_is_no_fault_of_the_configuration() -> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_reload_takes_routes_and_tokens_over_keeps_the_ring_and_names_what_needs_a_restart() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, tokens) = (folder.path().join("board.toml"), folder.path().join("tokens"));
+    std::fs::write(&tokens, "first\n")?;
+    let text = |log: &str, rest: &str| {
+        format!("{rest}\n[http]\ntoken_file = {tokens:?}\n[[mqtt.route]]\ntopic = \"hall/#\"\nlog = \"{log}\"\n")
+    };
+    let mut agent = Options::new("board").toml(&text("before", "")).start(folder.path()).await?;
+    let url = agent.url.clone();
+    let answer = async |token: &str| -> Result<u16> {
+        let request = reqwest::Client::new().get(format!("{url}/v1/status")).bearer_auth(token);
+        Ok(request.send().await?.status().as_u16())
+    };
+    let heads = async |token: &str| -> Result<(u64, u64)> {
+        let request = reqwest::Client::new().get(format!("{url}/v1/status")).bearer_auth(token);
+        let status: serde_json::Value = serde_json::from_slice(&request.send().await?.bytes().await?)?;
+        let head = |log: &str| status["logs"][log]["head"].as_u64().unwrap_or(0);
+        Ok((head("before"), head("after")))
+    };
+    // One connection, from before all reloads to the end.
+    let (client, mut events) = rumqttc::AsyncClient::new(mqtt_options(agent.mqtt), 10);
+    let pump = tokio::spawn(async move { while events.poll().await.is_ok() {} });
+    let publish = async || client.publish("hall/1", rumqttc::QoS::AtLeastOnce, false, "{\"temp\": 1}").await;
+    publish().await?;
+    wait::until("the first reading", wait::LONG, async || Ok((heads("first").await? == (1, 0)).then_some(()))).await?;
+
+    // A mistake changes nothing.
+    std::fs::write(&tokens, "second\n")?;
+    std::fs::write(&file, text("after", "agent_di = \"x\""))?;
+    agent.process.signal("HUP")?;
+    let said =
+        agent.process.find("the mistake", |said| said.contains("keeping the configuration").then(|| said.to_owned()));
+    let said = said.await?;
+    assert!(said.contains("board.toml:1") && said.contains("did you mean `agent_id`?"), "{said}");
+    assert_eq!((answer("first").await?, answer("second").await?), (200, 401));
+
+    // Good now, and with a key that must wait for a restart.
+    std::fs::write(&file, text("after", "shutdown_grace = \"1s\""))?;
+    agent.process.signal("HUP")?;
+    let restart = "changed and not taken over: shutdown_grace; it needs a restart";
+    agent.process.find("the reload", |said| said.contains(restart).then_some(())).await?;
+    assert_eq!((answer("first").await?, answer("second").await?), (401, 200));
+    publish().await?;
+    wait::until("the second reading", wait::LONG, async || Ok((heads("second").await? == (1, 1)).then_some(())))
+        .await?;
+    assert!(!pump.is_finished(), "the connection lived through it all");
+    Ok(())
+}
+
+#[test]
+fn a_credential_that_the_service_manager_hands_over_is_a_file_and_without_one_the_remedy_is_told() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("agent_token"), "secret\n")?;
+    let check = |credentials: Option<&Path>, name: &str| -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(binary("pyralog-agent")?);
+        command
+            .args(["check", "--set", &format!("http.token_file=credential:{name}")])
+            .env_remove("CREDENTIALS_DIRECTORY");
+        let out = command.envs(credentials.map(|folder| ("CREDENTIALS_DIRECTORY", folder))).output()?;
+        Ok((out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned()))
+    };
+    assert_eq!(check(Some(folder.path()), "agent_token")?.0, Some(0));
+    for (credentials, name, words) in [
+        (None, "agent_token", "LoadCredential=agent_token:FILE"),
+        (Some(folder.path()), "missing", "cannot read"),
+        (Some(folder.path()), "../agent_token", "names no credential"),
+    ] {
+        let (code, said) = check(credentials, name)?;
+        assert!(code == Some(2) && said.contains(words), "{said}");
+    }
+    Ok(())
+}
+
+fn mqtt_options(at: std::net::SocketAddr) -> rumqttc::MqttOptions {
+    rumqttc::MqttOptions::new("sensor", at.ip().to_string(), at.port())
+}
+
+/// Where a unit can be checked, what systemd thinks of ours.
+#[test]
+fn the_units_are_well_formed_and_their_sandbox_leaves_little_open() -> Result<()> {
+    let analyze = |args: &[&str]| Command::new("systemd-analyze").args(args).output();
+    if analyze(&["--version"]).is_err() {
+        println!("skipped: systemd-analyze is not here");
+        return Ok(());
+    }
+    let (units, root) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../cross/systemd"), tempfile::tempdir()?);
+    // `verify` wants the programs to be there.
+    for program in ["usr/bin/pyralog-agent", "usr/bin/pyralog-hub", "bin/kill"] {
+        let path = root.path().join(program);
+        std::fs::create_dir_all(path.parent().ok_or("no folder")?)?;
+        std::fs::copy("/bin/true", path)?;
+    }
+    let folder = root.path().join("etc/systemd/system");
+    std::fs::create_dir_all(&folder)?;
+    for unit in ["pyralog-agent.service", "pyralog-hub.service"] {
+        std::fs::copy(units.join(unit), folder.join(unit))?;
+        let path = units.join(unit).display().to_string();
+        let out = analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", &path])?;
+        assert!(out.status.success(), "{unit}: {}", String::from_utf8_lossy(&out.stdout));
+        let root = format!("--root={}", root.path().display());
+        let out = analyze(&["verify", "--man=no", "--recursive-errors=no", &root, unit])?;
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success() && said.is_empty(), "{unit}: {said}");
+    }
+    Ok(())
+}

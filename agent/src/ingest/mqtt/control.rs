@@ -49,7 +49,7 @@ fn connect(connection: &mut Connection, body: &[u8], turn: &mut Turn<'_>) -> Ste
         Ok(request) => request,
         Err(rejection) => return reject(version, rejection, usize::MAX, turn),
     };
-    if !turn.shared.config.access.allows(request.name.as_deref(), request.password.as_deref()) {
+    if !turn.shared.access.read().allows(request.name.as_deref(), request.password.as_deref()) {
         let rejection = Rejection::new(
             Some(ConnectReturnCode::BadUserNameOrPassword),
             ConnectReasonCode::BadUserNameOrPassword,

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    access::Access,
     budget::{ConnectionBudget, Reserved},
     close::CloseReason,
     config::MqttServerConfig,
@@ -55,6 +56,11 @@ impl MqttEndpoint {
     /// An endpoint that hands its messages to `sink` and charges its memory to `budget`.
     pub fn new(config: MqttServerConfig, sink: Arc<dyn PublishSink>, budget: Arc<dyn ConnectionBudget>) -> Self {
         Self { shared: Arc::new(Shared::new(config, sink, budget)), live: Crowd::new() }
+    }
+
+    /// Lets these in from now on. Who is connected stays until the connection ends.
+    pub fn set_access(&self, access: Access) {
+        *self.shared.access.write() = access;
     }
 
     /// What was counted so far.

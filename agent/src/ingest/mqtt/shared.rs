@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
+use parking_lot::RwLock;
+
 use super::{
+    access::Access,
     budget::ConnectionBudget,
     config::MqttServerConfig,
     counters::{MqttCounters, Tally},
@@ -19,6 +22,8 @@ use crate::{ingest::PublishSink, log_gate::LogGate, records::Records};
 /// What all connections of one endpoint share.
 pub(super) struct Shared {
     pub(super) config: MqttServerConfig,
+    /// At first that of `config`; replaced when the configuration is read again.
+    pub(super) access: RwLock<Access>,
     pub(super) sink: Arc<dyn PublishSink>,
     pub(super) budget: Arc<dyn ConnectionBudget>,
     pub(super) sessions: Sessions,
@@ -31,6 +36,7 @@ impl Shared {
     pub(super) fn new(config: MqttServerConfig, sink: Arc<dyn PublishSink>, budget: Arc<dyn ConnectionBudget>) -> Self {
         let sessions = Sessions::new(config.max_sessions);
         Self {
+            access: RwLock::new(config.access.clone()),
             config,
             sink,
             budget,
