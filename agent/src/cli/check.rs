@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::{CheckArgs, refuse};
+use super::{CheckArgs, refuse, room};
 use crate::config::load;
 
 pub(super) fn run(args: CheckArgs) -> ExitCode {
     match load(&args.config.sources()) {
         Ok(loaded) => {
-            for warning in &loaded.warnings {
+            for warning in loaded.warnings.iter().chain(&room::warnings(loaded.config.storage.max_memory)) {
                 eprintln!("warning: {warning}");
             }
             // A closed pipe (`check | head`) is the reader's choice.

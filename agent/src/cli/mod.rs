@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod read;
+mod room;
 mod serve;
 mod status;
 mod supervised;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pyralog_supervision::Manager;
 
-use super::{EXIT_USAGE, ServeArgs, fail, refuse, supervised};
+use super::{EXIT_USAGE, ServeArgs, fail, refuse, room, supervised};
 use crate::app::{App, Endpoints, RELOADABLE};
 use crate::config::{
     Config, FlagValue, Loaded, Log, LogStyle, Sources, changed_keys, format_size, load, without_password,
@@ -31,7 +31,7 @@ pub(super) fn run(args: ServeArgs) -> ExitCode {
     };
     start_logging(&loaded.config.log);
     let manager = Arc::new(Manager::from_env());
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&room::warnings(loaded.config.storage.max_memory)) {
         tracing::warn!("{warning}");
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
