@@ -94,7 +94,7 @@ impl App {
     /// # Errors
     /// Names the key or file that is at fault.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        tls::install_provider();
+        pyralog_service::tls::install_provider();
         let listeners = Listeners::bind(&config).await?;
         let endpoints = listeners.endpoints();
         let ring = Ring::new(config.storage.clone(), Budget::new(config.storage.max_memory));

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use pyralog_agent::config::Tls;
 use pyralog_agent::tls::door::{CONNECTION_BYTES, Door, Stream};
+use pyralog_service::tls::Pair;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 /// A door with a certificate of its own, and that certificate.
 fn door(folder: &std::path::Path) -> (Door, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let tls = Tls { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+    let tls = Pair { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
     std::fs::write(&tls.cert, made.cert.pem()).unwrap();
     std::fs::write(&tls.key, made.signing_key.serialize_pem()).unwrap();
     (Door::open(&tls, &[]).unwrap(), made.cert.der().clone())

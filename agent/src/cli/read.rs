@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 
 use super::ReadArgs;
 use super::client::{Client, path_segment};
-use crate::tls::client::innermost;
+use pyralog_service::tls::client::innermost;
 
 pub(super) async fn run(args: ReadArgs) -> Result<(), String> {
     let mut query = vec![("format", args.format.query_name().to_owned())];

@@ -3,9 +3,12 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use pyralog_service::signals::Signals;
+use pyralog_service::without_password;
+
 use super::{EXIT_USAGE, ServeArgs, fail};
 use crate::app::{App, Endpoints};
-use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load, without_password};
+use crate::config::{Config, FlagValue, Log, LogStyle, Sources, format_size, load};
 
 /// Threads that run network and timers. Ingest is memory work of microseconds, so two keep up with any board.
 const MAX_WORKERS: usize = 2;
@@ -50,19 +53,15 @@ async fn serve(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(1, format_args!("cannot listen for signals: {error}")),
     };
-    let signal = loop {
-        match signals.next().await {
-            Signal::LookAgain => {
-                tracing::info!("SIGHUP: looking at the certificates");
-                app.look_at_files();
-            }
-            Signal::Stop(name) => break name,
-        }
+    let look = || {
+        tracing::info!("SIGHUP: looking at the certificates");
+        app.look_at_files();
     };
+    let signal = signals.stop(look).await;
     tracing::info!("{signal}: stopping within {grace:?}; a second signal exits at once");
     tokio::select! {
         () = app.stop() => ExitCode::SUCCESS,
-        signal = signals.stop() => {
+        signal = signals.stop(|| ()) => {
             tracing::warn!("{signal} again: exiting at once, pending records are lost");
             ExitCode::from(1)
         }
@@ -127,42 +126,4 @@ fn start_logging(log: &Log) {
     } else {
         tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()
     };
-}
-
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-enum Signal {
-    Stop(&'static str),
-    LookAgain,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
-            _ = self.hangup.recv() => Signal::LookAgain,
-        }
-    }
-
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Signal::Stop(name) = self.next().await {
-                return name;
-            }
-        }
-    }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::StatusArgs;
 use super::client::Client;
-use crate::tls::client::innermost;
+use pyralog_service::tls::client::innermost;
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), String> {
     let response = Client::new(args.agent)?.get("/v1/status", &[]).await?;

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyralog_segment::{Encoding, MAX_COLUMNS};
+use pyralog_service::tls::Pair;
+use pyralog_service::tls::client::ClientTls;
 
 use super::agent_id;
 use super::reader::Section;
 use super::secret::Secret;
-use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls};
+use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync};
 use crate::ingest::route::{RouteSpec, Routes};
 use crate::ingest::subscriber::{SubscribeSpec, SubscriberConfig};
 use crate::ring::{EvictionPolicy, RingConfig};
-use crate::tls::client::ClientTls;
 use crate::tls::server_config;
 
 const KIB: u64 = 1 << 10;
@@ -177,7 +178,7 @@ fn log(s: &mut Section<'_>) -> Log {
     }
 }
 
-fn tls(s: &mut Section<'_>) -> Option<Tls> {
+fn tls(s: &mut Section<'_>) -> Option<Pair> {
     let problems = s.problems();
     let tls = pair(s, "tls_cert", "tls_key")?;
     if s.problems() == problems
@@ -189,9 +190,9 @@ fn tls(s: &mut Section<'_>) -> Option<Tls> {
 }
 
 /// A certificate and its key: both or none.
-fn pair(s: &mut Section<'_>, cert_key: &str, key_key: &str) -> Option<Tls> {
+fn pair(s: &mut Section<'_>, cert_key: &str, key_key: &str) -> Option<Pair> {
     match (readable(s, cert_key), readable(s, key_key)) {
-        (Some(cert), Some(key)) => Some(Tls { cert, key }),
+        (Some(cert), Some(key)) => Some(Pair { cert, key }),
         (None, None) => None,
         (Some(_), None) => {
             s.complain(key_key, format!("{cert_key} is set and {key_key} is not; TLS needs both PEM files"));

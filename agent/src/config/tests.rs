@@ -144,7 +144,7 @@ fn no_debug_output_holds_a_secret() {
     let upstream = loaded.config.sync.upstream.clone().unwrap();
     let agent = pyralog_sync_protocol::AgentId::new("a").unwrap();
     let sync = crate::sync::SyncConfig::new(upstream, agent);
-    crate::tls::install_provider();
+    pyralog_service::tls::install_provider();
     let client = crate::sync::HubClient::new(&sync).unwrap();
     let shown = format!("{loaded:?} {sources:?} {sync:?} {client:?}");
     assert!(!shown.contains("s3cret") && shown.contains("u:***@hub"), "{shown}");

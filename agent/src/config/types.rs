@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::{Secret, without_password};
+use pyralog_service::tls::Pair;
+use pyralog_service::tls::client::ClientTls;
+use pyralog_service::without_password;
+
+use super::secret::Secret;
 use crate::ingest::route::RouteSpec;
 use crate::ingest::subscriber::SubscribeSpec;
 use crate::ring::RingConfig;
-use crate::tls::client::ClientTls;
 
 /// Everything the agent can be told.
 #[derive(Debug, Clone)]
@@ -32,15 +35,6 @@ pub struct Config {
     pub log: Log,
 }
 
-/// Certificate and key of a TLS listener, PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificate chain.
-    pub cert: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
-}
-
 /// MQTT in both directions.
 #[derive(Debug, Clone)]
 pub struct Mqtt {
@@ -49,7 +43,7 @@ pub struct Mqtt {
     /// Where.
     pub listen: SocketAddr,
     /// TLS instead of plain TCP.
-    pub tls: Option<Tls>,
+    pub tls: Option<Pair>,
     /// Connections at a time.
     pub max_connections: u32,
     /// Bytes of one packet.
@@ -79,7 +73,7 @@ pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
     /// TLS instead of plain TCP.
-    pub tls: Option<Tls>,
+    pub tls: Option<Pair>,
     /// Tokens that open the API, from `tokens` and `token_file`; empty: anyone who reaches the listener.
     pub tokens: Vec<Secret>,
     /// Lets anyone in, even from other machines.

@@ -5,7 +5,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use base64::Engine as _;
 use http::{HeaderMap, StatusCode, header};
-use subtle::{Choice, ConstantTimeEq};
+use pyralog_service::SecretDigest;
 
 use super::Api;
 use super::error::ApiError;
@@ -14,13 +14,13 @@ use crate::config::Secret;
 /// The tokens that open the API, held as digests so that comparing takes the same time whatever was sent.
 #[derive(Clone, Default)]
 pub struct Access {
-    digests: Vec<[u8; 32]>,
+    digests: Vec<SecretDigest>,
 }
 
 impl Access {
     /// These tokens open the API; with none it is open to whoever reaches the listener.
     pub fn new(tokens: &[Secret]) -> Self {
-        Self { digests: tokens.iter().map(|token| digest(token.expose())).collect() }
+        Self { digests: tokens.iter().map(|token| SecretDigest::of(token.expose().as_bytes())).collect() }
     }
 
     /// Whether the request may pass.
@@ -29,9 +29,7 @@ impl Access {
     }
 
     fn knows(&self, token: &str) -> bool {
-        let given = digest(token);
-        let found = self.digests.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&given));
-        found.into()
+        SecretDigest::of(token.as_bytes()).is_among(&self.digests)
     }
 }
 
@@ -87,10 +85,6 @@ fn basic_password(value: &str) -> Option<String> {
     let pair = base64::engine::general_purpose::STANDARD.decode(value).ok()?;
     let pair = String::from_utf8(pair).ok()?;
     Some(pair.split_once(':')?.1.to_owned())
-}
-
-fn digest(token: &str) -> [u8; 32] {
-    *blake3::hash(token.as_bytes()).as_bytes()
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use pyralog_service::host;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::crowd::{Crowd, Mark, Member, host};
+use crate::crowd::{Crowd, Mark, Member};
 
 /// Connections that wait, unless file descriptors are scarce; beyond, the latest of the host that has the most waiting is closed.
 pub const MAX_WAITING: usize = 128;

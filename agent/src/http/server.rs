@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use pyralog_service::{LogGate, TimedIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -16,9 +17,7 @@ use super::Api;
 use super::lobby::{Guest, Lobby};
 use super::marked::Marked;
 use super::router::router;
-use super::timed_io::TimedIo;
 use crate::crowd::{self, Crowd};
-use crate::log_gate::LogGate;
 use crate::ring::{Reservation, Use};
 use crate::tls::door::{self, Door};
 

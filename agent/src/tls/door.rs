@@ -5,14 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use pyralog_service::Watched;
+use pyralog_service::tls::Pair;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::{TlsError, server_config};
-use crate::config::Tls;
-use crate::watched::Watched;
 
 /// Bytes that a TLS connection takes at most beyond a plain one: rustls holds a record on its way in, its plaintext, what the
 /// peer has not read yet, and keys. `tests/tls_memory.rs` measures it.
@@ -39,10 +39,10 @@ impl Door {
     ///
     /// # Errors
     /// Names the file and what it must hold.
-    pub fn open(tls: &Tls, alpn: &'static [&'static [u8]]) -> Result<Self, TlsError> {
-        let (files, tls) = (vec![tls.cert.clone(), tls.key.clone()], tls.clone());
-        let read = move || server_config(&tls, alpn).map(|config| Ready(TlsAcceptor::from(config)));
-        Ok(Self(Arc::new(Watched::open("certificates", files, read)?)))
+    pub fn open(files: &Pair, alpn: &'static [&'static [u8]]) -> Result<Self, TlsError> {
+        let (watched, files) = (vec![files.cert.clone(), files.key.clone()], files.clone());
+        let read = move || server_config(&files, alpn).map(|config| Ready(TlsAcceptor::from(config)));
+        Ok(Self(Arc::new(Watched::open("certificates", watched, read)?)))
     }
 
     /// Shakes hands with the next client; connections from before keep the certificate that they began with. The caller

@@ -20,7 +20,7 @@ pub use certificate::Certificate;
 use certificate::can_name;
 use tokens::{Scope, Tokens, TokensError};
 
-use crate::watched::Watched;
+use pyralog_service::Watched;
 
 /// Decides about requests by the tokens file, which may change while the hub runs, and by certificates.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use pyralog_service::signals::Signals;
 use tracing_subscriber::EnvFilter;
 
 use super::{CliError, ServeArgs};
@@ -14,10 +14,9 @@ use crate::tls::ClientAuth;
 pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
     log_to_stderr(&config)?;
-    // Both before anything is promised: a signal in between must not be lost.
-    let listen = |kind| signal(kind).map_err(|error| CliError::failed(format!("no signals: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let mut hangup = listen(SignalKind::hangup())?;
+    // Before anything is promised: a signal in between must not be lost.
+    let mut signals =
+        Signals::new().map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))?;
     let running = start(&config).await.map_err(|error| match error {
         StartError::Tokens(_) | StartError::Tls(_) => CliError::configuration(error),
         _ => CliError::failed(error),
@@ -28,21 +27,15 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
     // For scripts, which may have asked for port 0.
     let _ = writeln!(std::io::stdout(), "listening on {}", running.url());
 
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                tracing::info!("SIGHUP: looking at the files of tokens and certificates");
-                running.look_at_files();
-            }
-        }
-    }
-    tracing::info!(grace = ?config.shutdown_grace, "stopping: no new requests; a second signal ends at once");
+    let look = || {
+        tracing::info!("SIGHUP: looking at the files of tokens and certificates");
+        running.look_at_files();
+    };
+    let signal = signals.stop(look).await;
+    tracing::info!(grace = ?config.shutdown_grace, "{signal}: no new requests; a second signal ends at once");
     let orderly = tokio::select! {
         orderly = running.stop() => orderly,
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
+        _ = signals.stop(|| ()) => false,
     };
     if !orderly {
         tracing::warn!("ended with requests in work: nothing that was acknowledged is lost");

@@ -248,7 +248,7 @@ impl Outgoing {
 
     fn note(&mut self, damage: Damage) -> Result<(), Broken> {
         self.app.inner.metrics.damaged();
-        crate::throttle::every_10s!(skipped => tracing::error!(
+        pyralog_service::every_10s!(skipped => tracing::error!(
             agent = self.agent, log = self.log, object = damage.name, skipped, "met damage while reading: {}", damage.reason
         ));
         if !self.skip {

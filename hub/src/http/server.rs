@@ -85,7 +85,7 @@ pub(crate) async fn serve(
         let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                crate::throttle::every_10s!(skipped => tracing::warn!(skipped, "cannot accept a connection: {error}"));
+                pyralog_service::every_10s!(skipped => tracing::warn!(skipped, "cannot accept a connection: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -154,7 +154,7 @@ async fn secure(serving: &Serving, tls: &Tls, stream: TcpStream, peer: SocketAdd
         Err(_) => "it took too long over the handshake".to_owned(),
     };
     serving.app.inner.metrics.tls_failed();
-    crate::throttle::every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
+    pyralog_service::every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
 }
 
 async fn speak<S>(serving: &Serving, stream: S, certificate: Option<Certificate>)

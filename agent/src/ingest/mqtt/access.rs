@@ -1,5 +1,6 @@
 //! Who may publish.
 
+use pyralog_service::{BadDigest, SecretDigest};
 use subtle::{Choice, ConstantTimeEq};
 
 /// Who may connect.
@@ -14,28 +15,24 @@ pub enum Access {
 /// A user, held as digests so that neither name nor password stays in memory.
 #[derive(Clone)]
 pub struct User {
-    name: [u8; 32],
-    password: [u8; 32],
+    name: SecretDigest,
+    password: SecretDigest,
 }
-
-/// The hash of a password is not of the form `blake3:<64 hex digits>`.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("a hashed password is written blake3:<64 hex digits>; this one has another form")]
-pub struct BadHash;
 
 impl User {
     /// A user whose password is known.
     pub fn new(name: &str, password: &str) -> Self {
-        Self { name: digest(name.as_bytes()), password: digest(password.as_bytes()) }
+        Self { name: SecretDigest::of(name.as_bytes()), password: SecretDigest::of(password.as_bytes()) }
     }
 
     /// A user of whose password only the BLAKE3 digest is known, written `blake3:<64 hex digits>`.
     ///
     /// The digest is fast to compute: let the password be a long random one.
-    pub fn with_hash(name: &str, hash: &str) -> Result<Self, BadHash> {
-        let hex = hash.strip_prefix("blake3:").ok_or(BadHash)?;
-        let password = blake3::Hash::from_hex(hex).map_err(|_| BadHash)?;
-        Ok(Self { name: digest(name.as_bytes()), password: *password.as_bytes() })
+    ///
+    /// # Errors
+    /// When the text has another form.
+    pub fn with_hash(name: &str, hash: &str) -> Result<Self, BadDigest> {
+        Ok(Self { name: SecretDigest::of(name.as_bytes()), password: hash.parse()? })
     }
 }
 
@@ -53,16 +50,12 @@ impl Access {
             Self::Users(users) => users,
         };
         let (Some(name), Some(password)) = (name, password) else { return false };
-        let (name, password) = (digest(name.as_bytes()), digest(password));
+        let (name, password) = (SecretDigest::of(name.as_bytes()), SecretDigest::of(password));
         let found = users
             .iter()
             .fold(Choice::from(0), |found, user| found | (user.name.ct_eq(&name) & user.password.ct_eq(&password)));
         found.into()
     }
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    *blake3::hash(bytes).as_bytes()
 }
 
 #[cfg(test)]
@@ -71,7 +64,7 @@ mod tests {
 
     #[test]
     fn only_the_right_pair_of_name_and_password_is_let_in() {
-        let hash = format!("blake3:{}", blake3::hash(b"salt"));
+        let hash = SecretDigest::of(b"salt").to_string();
         let access = Access::Users(vec![User::new("a", "pepper"), User::with_hash("b", &hash).unwrap()]);
         assert!(access.allows(Some("a"), Some(b"pepper")));
         assert!(access.allows(Some("b"), Some(b"salt")));
@@ -80,6 +73,6 @@ mod tests {
         assert!(!access.allows(Some("a"), None));
         assert!(!access.allows(None, None));
         assert!(Access::Anonymous.allows(None, None));
-        assert_eq!(User::with_hash("b", "md5:1").unwrap_err(), BadHash);
+        assert_eq!(User::with_hash("b", "md5:1").unwrap_err(), BadDigest::Hash);
     }
 }

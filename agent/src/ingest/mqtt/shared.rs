@@ -8,13 +8,15 @@ use std::{
     time::Instant,
 };
 
+use pyralog_service::LogGate;
+
 use super::{
     budget::ConnectionBudget,
     config::MqttServerConfig,
     counters::{MqttCounters, Tally},
     session::Sessions,
 };
-use crate::{ingest::PublishSink, log_gate::LogGate, records::Records};
+use crate::{ingest::PublishSink, records::Records};
 
 /// What all connections of one endpoint share.
 pub(super) struct Shared {
