@@ -102,6 +102,35 @@ fn a_connection_holds_no_more_than_is_charged_for_it() {
 }
 
 #[test]
+fn a_record_of_the_largest_size_may_come_with_the_end_of_the_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    let (door, trusted) = door(folder.path());
+    let take_all = |shaken: std::io::Result<Stream>| async move {
+        let mut input = vec![0; 16 << 10];
+        shaken.unwrap().read_exact(&mut input).await.unwrap();
+        assert!(input.iter().all(|byte| *byte == 1));
+    };
+    let peak = peak(&door, take_all, move |address| {
+        let mut stream = connect(address, trusted);
+        stream.conn.write_tls(&mut stream.sock).unwrap();
+        while stream.conn.is_handshaking() {
+            stream.conn.read_tls(&mut stream.sock).unwrap();
+            stream.conn.process_new_packets().unwrap();
+        }
+        // As over a slow network, or to a busy agent: all of it is there at once.
+        stream.conn.writer().write_all(&vec![1; 16 << 10]).unwrap();
+        let mut last = Vec::new();
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut last).unwrap();
+        }
+        stream.sock.write_all(&last).unwrap();
+        let _ = stream.sock.read(&mut [0; 64]);
+    });
+    let held = peak.saturating_sub(16 << 10);
+    assert!(held <= CONNECTION_BYTES, "{held} bytes");
+}
+
+#[test]
 fn a_handshake_that_goes_on_and_on_is_cut_off_before_it_holds_more_than_is_charged() {
     let folder = tempfile::tempdir().unwrap();
     let (door, _) = door(folder.path());

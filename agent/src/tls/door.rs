@@ -18,9 +18,9 @@ use super::{TlsError, server_config};
 /// peer has not read yet, and keys. `tests/tls_memory.rs` measures it.
 pub const CONNECTION_BYTES: u64 = 64 << 10;
 
-/// Bytes that a client may send before its handshake is over. An honest one needs two to three thousand; rustls would hold 64
-/// KiB.
-const HANDSHAKE_BYTES: usize = 16 << 10;
+/// Bytes that are read of a client until its handshake is over. An honest one needs two to three thousand, and may send a first
+/// record of 16 KiB with the last of them, which is then read with it; rustls would hold 64 KiB.
+const HANDSHAKE_BYTES: usize = 24 << 10;
 
 /// Bytes of answers that are held encrypted for a peer that does not read; then whoever writes waits.
 const UNSENT_BYTES: usize = 16 << 10;
