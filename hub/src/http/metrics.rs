@@ -38,6 +38,7 @@ pub struct Metrics {
     damaged: Counter,
     connections: Gauge,
     tls_failures: Counter,
+    unread: Counter,
 }
 
 impl Default for Metrics {
@@ -56,6 +57,7 @@ impl Default for Metrics {
             damaged: Counter::default(),
             connections: Gauge::default(),
             tls_failures: Counter::default(),
+            unread: Counter::default(),
         };
         metrics.register();
         metrics
@@ -85,6 +87,11 @@ impl Metrics {
         registry.register("damaged_entries", "Damaged entries met while reading", self.damaged.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("tls_failures", "Connections that ended in the TLS handshake", self.tls_failures.clone());
+        registry.register(
+            "unread_answers",
+            "Connections closed because the client did not take its answer",
+            self.unread.clone(),
+        );
     }
 
     pub(super) fn replied(&self, result: &'static str) {
@@ -120,6 +127,10 @@ impl Metrics {
 
     pub(super) fn tls_failed(&self) {
         self.tls_failures.inc();
+    }
+
+    pub(super) fn unread(&self) {
+        self.unread.inc();
     }
 
     pub(super) fn connections(&self) -> &Gauge {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use pyralog_service::{TimedIo, every_10s};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -50,6 +51,8 @@ struct Serving {
     stop: watch::Receiver<bool>,
     /// How long a connection may stay without a request.
     idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    write_timeout: Duration,
     /// How long a connection may live at all.
     max_age: Option<Duration>,
 }
@@ -74,6 +77,7 @@ pub(crate) async fn serve(
         service,
         stop: stopped,
         idle_timeout: limits.idle_timeout,
+        write_timeout: limits.write_timeout,
         max_age: tls.as_ref().map(|tls| tls.max_connection_age),
     };
     let mut stop = std::pin::pin!(stop);
@@ -85,7 +89,7 @@ pub(crate) async fn serve(
         let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                pyralog_service::every_10s!(skipped => tracing::warn!(skipped, "cannot accept a connection: {error}"));
+                every_10s!(skipped => tracing::warn!(skipped, "cannot accept a connection: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -154,7 +158,7 @@ async fn secure(serving: &Serving, tls: &Tls, stream: TcpStream, peer: SocketAdd
         Err(_) => "it took too long over the handshake".to_owned(),
     };
     serving.app.inner.metrics.tls_failed();
-    pyralog_service::every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
+    every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
 }
 
 async fn speak<S>(serving: &Serving, stream: S, certificate: Option<Certificate>)
@@ -167,23 +171,49 @@ where
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        begun.during(hyper::service::Service::call(&service, request))
+        // Of HTTP/1.1, the bytes on their way are timed.
+        let timed = request.version() == http::Version::HTTP_2;
+        begun.during(timed, hyper::service::Service::call(&service, request))
     });
-    let mut connection = std::pin::pin!(serving.builder.serve_connection(TokioIo::new(stream), service));
+    let patience = serving.write_timeout;
+    let io = TokioIo::new(TimedIo::new(stream, patience));
+    let mut connection = std::pin::pin!(serving.builder.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = activity.stalled(patience) => return given_up(serving),
         () = async { tokio::select! {
             () = stopped(&serving.stop) => {}
             () = activity.idle(HEAD_TIMEOUT, serving.idle_timeout) => {}
             () = aged(serving.max_age) => {}
         } } => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = activity.stalled(patience) => return given_up(serving),
+                // The last of an answer may be what it does not take.
+                () = activity.idle(patience, patience) => return given_up(serving),
+            }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!("a connection ended: {error}");
+    match ended {
+        Err(error) if is_unread(&*error) => given_up(serving),
+        Err(error) => tracing::debug!("a connection ended: {error}"),
+        Ok(()) => {}
     }
+}
+
+/// Counts a connection that is closed because its client does not read.
+fn given_up(serving: &Serving) {
+    serving.app.inner.metrics.unread();
+    every_10s!(skipped => tracing::warn!(
+        skipped, "closed a connection: its client took nothing of an answer for {:?} (limits.write_timeout)", serving.write_timeout
+    ));
+}
+
+/// Whether a connection ended because its client takes no bytes; other waits end without an error of the stream.
+fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Completes when the hub stops.
