@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pyralog_service::Guesses;
 use pyralog_sync_protocol::AgentId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -86,6 +87,8 @@ pub struct App {
     sync: Option<JoinHandle<()>>,
     /// Listeners that speak TLS.
     doors: Vec<Door>,
+    /// Wrong passwords and tokens, at whichever listener.
+    guesses: Arc<Guesses>,
 }
 
 impl App {
@@ -121,6 +124,7 @@ impl App {
             upkeep: JoinSet::new(),
             sync: None,
             doors: Vec::new(),
+            guesses: Arc::default(),
             config,
         };
         app.start_upkeep();
@@ -237,7 +241,8 @@ impl App {
         connections: Connections,
     ) -> Result<Vec<Extra>, StartError> {
         let Some(listener) = listener else { return Ok(Vec::new()) };
-        let config = MqttServerConfig { max_connections: connections.mqtt, ..mqtt_config(&self.config.mqtt)? };
+        let (max_connections, guesses) = (connections.mqtt, Arc::clone(&self.guesses));
+        let config = MqttServerConfig { max_connections, guesses, ..mqtt_config(&self.config.mqtt)? };
         let tls = config.tls.clone();
         self.doors.extend(tls.clone());
         let sink: Arc<Intake> = Arc::clone(intake);
@@ -290,7 +295,7 @@ impl App {
         let api = Api {
             ring: self.ring.clone(),
             clock: self.clock,
-            access: Arc::new(Access::new(&http.tokens)),
+            access: Arc::new(Access::new(&http.tokens, Arc::clone(&self.guesses))),
             limits: Limits { max_body: http.max_body, body_timeout: http.body_timeout },
             status: Arc::clone(&self.status),
             metrics: Arc::new(Metrics::new(Arc::clone(&self.status), Arc::clone(&counters), extra)),

@@ -50,11 +50,17 @@ pub(super) fn sync_config(sync: &SyncSection, upstream: &str, agent_id: AgentId)
 pub(super) fn mqtt_counters(endpoint: &MqttEndpoint) -> Vec<Extra> {
     use crate::ingest::mqtt::MqttCounters;
     type Row = (&'static str, &'static str, bool, fn(&MqttCounters) -> u64);
-    let rows: [Row; 8] = [
+    let rows: [Row; 9] = [
         ("mqtt_connections", "Open MQTT connections", false, MqttCounters::connections),
         ("mqtt_accepted", "MQTT connections let in", true, MqttCounters::accepted),
         ("mqtt_turned_away", "MQTT connections closed at once", true, MqttCounters::turned_away),
         ("mqtt_unauthorized", "MQTT logins with a wrong name or password", true, MqttCounters::unauthorized),
+        (
+            "mqtt_shut_out",
+            "MQTT logins not looked at, since too many wrong ones came from their host",
+            true,
+            MqttCounters::shut_out,
+        ),
         ("mqtt_received", "MQTT messages taken", true, MqttCounters::received),
         ("mqtt_acked", "MQTT messages acknowledged", true, MqttCounters::acked),
         ("mqtt_refused", "MQTT messages not taken", true, MqttCounters::refused),

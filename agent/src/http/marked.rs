@@ -1,4 +1,5 @@
-//! Notes when a connection last had to do with a request, so that idle ones make room and busy ones are left in peace.
+//! Notes when a connection last had to do with a request, so that idle ones make room and busy ones are left in peace;
+//! and tells requests where they come from.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
+use super::auth::Peer;
 use super::lobby::Guest;
 
 /// The service of one connection.
@@ -20,11 +22,12 @@ use super::lobby::Guest;
 pub(super) struct Marked {
     service: TowerToHyperService<axum::Router>,
     guest: Arc<Guest>,
+    peer: Peer,
 }
 
 impl Marked {
-    pub(super) fn new(service: TowerToHyperService<axum::Router>, guest: &Arc<Guest>) -> Self {
-        Self { service, guest: Arc::clone(guest) }
+    pub(super) fn new(service: TowerToHyperService<axum::Router>, guest: &Arc<Guest>, peer: Peer) -> Self {
+        Self { service, guest: Arc::clone(guest), peer }
     }
 }
 
@@ -33,8 +36,9 @@ impl Service<Request<Incoming>> for Marked {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.guest.begin();
+        request.extensions_mut().insert(self.peer);
         let (answer, under_way) = (self.service.call(request), UnderWay(Arc::clone(&self.guest)));
         Box::pin(async move {
             let answer = answer.await?;

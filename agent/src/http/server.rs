@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Api;
+use super::auth::Peer;
 use super::lobby::{Guest, Lobby};
 use super::marked::Marked;
 use super::router::router;
@@ -72,7 +73,7 @@ pub async fn serve(
                 let open = Open { api, _place: place };
                 tokio::select! {
                     () = guest.leaves() => open.api.counters.turn_away(),
-                    () = connection(waiting.stream, &open, &config, watcher, Marked::new(service, &guest)) => {}
+                    () = connection(waiting.stream, &open, &config, watcher, Marked::new(service, &guest, Peer(waiting.peer))) => {}
                 }
             });
         }

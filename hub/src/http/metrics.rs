@@ -39,6 +39,7 @@ pub struct Metrics {
     connections: Gauge,
     tls_failures: Counter,
     unread: Counter,
+    shut_out: Counter,
 }
 
 impl Default for Metrics {
@@ -58,6 +59,7 @@ impl Default for Metrics {
             connections: Gauge::default(),
             tls_failures: Counter::default(),
             unread: Counter::default(),
+            shut_out: Counter::default(),
         };
         metrics.register();
         metrics
@@ -91,6 +93,11 @@ impl Metrics {
             "unread_answers",
             "Connections closed because the client did not take its answer",
             self.unread.clone(),
+        );
+        registry.register(
+            "shut_out",
+            "Requests not looked at, since too many wrong tokens came from their host",
+            self.shut_out.clone(),
         );
     }
 
@@ -133,13 +140,17 @@ impl Metrics {
         self.unread.inc();
     }
 
+    pub(super) fn shut_out(&self) {
+        self.shut_out.inc();
+    }
+
     pub(super) fn connections(&self) -> &Gauge {
         &self.connections
     }
 }
 
 pub(super) async fn metrics(State(app): State<App>, Asker(caller): Asker) -> Result<Response, Failure> {
-    app.inner.auth.check(&caller, Scope::Read, None)?;
+    app.admit(&caller, Scope::Read, None)?;
     let mut body = String::new();
     text::encode(&mut body, &app.inner.metrics.registry)
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -48,7 +48,7 @@ pub(super) async fn records(
     Asker(caller): Asker,
     query: RawQuery,
 ) -> Result<Response, Failure> {
-    app.inner.auth.check(&caller, Scope::Read, Some(&agent))?;
+    app.admit(&caller, Scope::Read, Some(&agent))?;
     let parameters = Parameters::parse(query.0.as_deref(), PARAMETERS)?;
     let selection = selection(&parameters)?;
     let format = format(&parameters, &caller.headers)?;

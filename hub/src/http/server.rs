@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::App;
 use super::activity::Activity;
+use super::caller::Peer;
 use super::door;
 use crate::auth::Certificate;
 use crate::config::Limits;
@@ -100,7 +101,7 @@ pub(crate) async fn serve(
         tokio::spawn(async move {
             serving.app.inner.metrics.connections().inc();
             match tls {
-                None => speak(&serving, stream, None).await,
+                None => speak(&serving, stream, peer, None).await,
                 Some(tls) => secure(&serving, &tls, stream, peer).await,
             }
             serving.app.inner.metrics.connections().dec();
@@ -152,7 +153,7 @@ async fn secure(serving: &Serving, tls: &Tls, stream: TcpStream, peer: SocketAdd
         Ok(Ok(stream)) => {
             let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let certificate = presented.map(Certificate::read);
-            return Box::pin(speak(serving, stream, certificate)).await;
+            return Box::pin(speak(serving, stream, peer, certificate)).await;
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it took too long over the handshake".to_owned(),
@@ -161,13 +162,14 @@ async fn secure(serving: &Serving, tls: &Tls, stream: TcpStream, peer: SocketAdd
     every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
 }
 
-async fn speak<S>(serving: &Serving, stream: S, certificate: Option<Certificate>)
+async fn speak<S>(serving: &Serving, stream: S, peer: SocketAddr, certificate: Option<Certificate>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (service, activity) = (serving.service.clone(), Activity::default());
     let begun = activity.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }

@@ -45,7 +45,7 @@ async fn take(message: Message, app: App, agent: String, caller: Caller, body: B
     let inner = &*app.inner;
     let agent = AgentId::new(&agent)
         .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("{agent:?} is no agent id: {error}")))?;
-    if let Err(denied) = inner.auth.check(&caller, Scope::Sync, Some(agent.as_str())) {
+    if let Err(denied) = app.admit(&caller, Scope::Sync, Some(agent.as_str())) {
         inner.metrics.unauthorized();
         pyralog_service::every_10s!(skipped => tracing::warn!(%agent, skipped, "refused to take batches: {denied}"));
         return Err(denied.into());

@@ -1,7 +1,11 @@
 //! Who may publish.
 
-use pyralog_service::{BadDigest, SecretDigest};
+use std::{net::IpAddr, time::Instant};
+
+use pyralog_service::{BadDigest, Guesses, SecretDigest, Verdict};
 use subtle::{Choice, ConstantTimeEq};
+
+use super::connect::Connect;
 
 /// Who may connect.
 #[derive(Debug, Clone)]
@@ -43,19 +47,25 @@ impl std::fmt::Debug for User {
 }
 
 impl Access {
-    /// Whether these credentials are good. The time taken tells nothing of how much of them was right.
-    pub(super) fn allows(&self, name: Option<&str>, password: Option<&[u8]>) -> bool {
+    /// Whether these credentials of `peer` are good. The time taken tells nothing of how much of them was right.
+    pub(super) fn judge(&self, request: &Connect, peer: IpAddr, guesses: &Guesses, now: Instant) -> Verdict {
         let users = match self {
-            Self::Anonymous => return true,
+            Self::Anonymous => return Verdict::Right,
             Self::Users(users) => users,
         };
-        let (Some(name), Some(password)) = (name, password) else { return false };
-        let (name, password) = (SecretDigest::of(name.as_bytes()), SecretDigest::of(password));
-        let found = users
-            .iter()
-            .fold(Choice::from(0), |found, user| found | (user.name.ct_eq(&name) & user.password.ct_eq(&password)));
-        found.into()
+        // To bring none is no guess.
+        let (Some(name), Some(password)) = (&request.name, &request.password) else { return Verdict::Wrong };
+        let credential = [name.as_bytes(), b"\0", password].concat();
+        guesses.judge("MQTT", peer, &credential, now, || is_user(users, name, password))
     }
+}
+
+fn is_user(users: &[User], name: &str, password: &[u8]) -> bool {
+    let (name, password) = (SecretDigest::of(name.as_bytes()), SecretDigest::of(password));
+    let found = users
+        .iter()
+        .fold(Choice::from(0), |found, user| found | (user.name.ct_eq(&name) & user.password.ct_eq(&password)));
+    found.into()
 }
 
 #[cfg(test)]
@@ -65,14 +75,12 @@ mod tests {
     #[test]
     fn only_the_right_pair_of_name_and_password_is_let_in() {
         let hash = SecretDigest::of(b"salt").to_string();
-        let access = Access::Users(vec![User::new("a", "pepper"), User::with_hash("b", &hash).unwrap()]);
-        assert!(access.allows(Some("a"), Some(b"pepper")));
-        assert!(access.allows(Some("b"), Some(b"salt")));
-        assert!(!access.allows(Some("a"), Some(b"salt")));
-        assert!(!access.allows(Some("c"), Some(b"pepper")));
-        assert!(!access.allows(Some("a"), None));
-        assert!(!access.allows(None, None));
-        assert!(Access::Anonymous.allows(None, None));
+        let users = [User::new("a", "pepper"), User::with_hash("b", &hash).unwrap()];
+        assert!(is_user(&users, "a", b"pepper"));
+        assert!(is_user(&users, "b", b"salt"));
+        assert!(!is_user(&users, "a", b"salt"));
+        assert!(!is_user(&users, "c", b"pepper"));
+        assert!(!is_user(&users, "a", b""));
         assert_eq!(User::with_hash("b", "md5:1").unwrap_err(), BadDigest::Hash);
     }
 }
