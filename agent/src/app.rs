@@ -22,7 +22,7 @@ use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
 use crate::status::StatusSource;
 use crate::sync::{Packing, SyncShared};
-use crate::tls::door::Door;
+use crate::tls::door::{self, Door};
 use crate::{sync, tls};
 use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
 
@@ -303,7 +303,7 @@ impl App {
             stopping: stop.clone(),
         };
         let server = ServerConfig {
-            tls: http.tls.as_ref().map(|tls| Door::open(tls, &[b"http/1.1"])).transpose()?,
+            tls: http.tls.as_ref().map(|tls| Door::open(tls, &[door::HTTP])).transpose()?,
             max_connections: connections.http,
             max_waiting: connections.waiting,
             header_timeout: http.header_timeout,

@@ -8,6 +8,7 @@ use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 pub mod client;
+pub mod opening;
 
 /// A certificate chain and its private key, PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
