@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-
-use super::AgentArgs;
 use pyralog_service::tls::client::{ClientTls, Named, explained, innermost};
 use pyralog_service::without_password;
+
+use super::AgentArgs;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:7380";
 

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
+use pyralog_service::tls::client::innermost;
 use serde_json::Value;
 
 use super::StatusArgs;
 use super::client::Client;
-use pyralog_service::tls::client::innermost;
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), String> {
     let response = Client::new(args.agent)?.get("/v1/status", &[]).await?;

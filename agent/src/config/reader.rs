@@ -10,12 +10,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyralog_service::without_password;
+
 use super::nearest;
 use super::problem::Problem;
 use super::secret::Secret;
 use super::tree::{Node, Origin, Raw, Table, parse_value};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
-use pyralog_service::without_password;
 
 /// What reading has found so far.
 #[derive(Debug, Default)]

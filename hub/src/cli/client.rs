@@ -168,8 +168,9 @@ pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             CliError::failed(format!(
-                "the hub broke off after {}: most likely it met a damaged entry (its log says which); check the store with \
-                 `pyralog-hub verify`, or read on with --skip-damaged",
+                "the hub broke off after {}: it met a damaged entry, or waited in vain for this reader to go on (its log says \
+                 which); check the store with `pyralog-hub verify`, or read on with --skip-damaged; where a pager pauses, write \
+                 to a file first",
                 innermost(&error)
             ))
         })?;
