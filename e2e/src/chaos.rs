@@ -10,7 +10,6 @@ use std::time::Duration;
 pub mod faults;
 pub mod ledger;
 pub mod oracle;
-pub mod proxy;
 pub mod record;
 pub mod slot;
 pub mod space;

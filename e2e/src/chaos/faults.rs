@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::proxy::Weather;
 use super::world::World;
 use crate::Result;
 use crate::generate::Random;
+use crate::proxy::Weather;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]

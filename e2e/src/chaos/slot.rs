@@ -9,11 +9,11 @@ use tokio::sync::{RwLock, watch};
 use tokio::task::JoinSet;
 
 use super::oracle::Lives;
-use super::proxy::Proxy;
 use super::writers::{Kind, Notes, TOPIC, Target, Writer};
 use crate::account::LogStatus;
 use crate::agent::{Agent, Options};
 use crate::process::resident_limit;
+use crate::proxy::Proxy;
 use crate::{Result, wait};
 
 /// How long an agent that is about to be killed may take to tell where it stands.

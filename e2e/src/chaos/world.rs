@@ -9,12 +9,12 @@ use tokio::sync::RwLock;
 
 use super::faults::Fault;
 use super::oracle::{Oracle, Totals};
-use super::proxy::Proxy;
 use super::slot::Slot;
 use super::space::Space;
 use crate::generate::Random;
 use crate::hub::Hub;
 use crate::process::binary;
+use crate::proxy::Proxy;
 use crate::{Result, python};
 
 /// Hubs before the store.
