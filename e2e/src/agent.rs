@@ -29,6 +29,8 @@ pub struct Agent {
     pub process: Process,
     /// Base URL of its HTTP API, without a slash at the end.
     pub url: String,
+    /// Where it takes HTTP.
+    pub http: SocketAddr,
     /// Where it takes MQTT.
     pub mqtt: SocketAddr,
     client: Client,
@@ -96,7 +98,7 @@ impl Options {
         let mut process = Process::start("pyralog-agent", command)?;
         let found = process.find("its addresses", |text| Some((address_in(text, "http")?, address_in(text, "mqtt")?)));
         let (http, mqtt) = found.await?;
-        let agent = Agent { process, url: format!("http://{http}"), mqtt, client: http::client()? };
+        let agent = Agent { process, url: format!("http://{http}"), http, mqtt, client: http::client()? };
         wait::until("the agent to be ready", wait::LONG, async || {
             http::bytes(agent.client.get(format!("{}/readyz", agent.url))).await.map(Some)
         })

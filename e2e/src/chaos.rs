@@ -61,6 +61,18 @@ pub struct Outcome {
     pub left_out: Vec<Fault>,
 }
 
+/// Rounds with answers lost to sensors after which some of what they sent must have been stored all the same.
+const TELLING: u64 = 8;
+
+impl Outcome {
+    /// Whether enough answers were lost to sensors, and yet nothing was stored without an acknowledgement, or nothing twice: then
+    /// this run says nothing of such records.
+    pub fn is_blind(&self) -> bool {
+        let deaf = self.rounds.get(&Fault::SensorDeaf).copied().unwrap_or_default();
+        deaf >= TELLING && (self.totals.unknown_committed == 0 || self.totals.repeated == 0)
+    }
+}
+
 /// Where a run is.
 #[derive(Debug, Clone, Copy)]
 pub struct Step {

@@ -82,6 +82,13 @@ async fn chaos(args: &Args) -> Result<()> {
     match ended {
         Ok(outcome) => {
             print(&outcome, args, begun.elapsed().as_secs_f64());
+            if outcome.is_blind() {
+                return Err(
+                    "BLIND: sensors lost answers, and no record of unknown fate was ever stored, or none was stored \
+                            twice; nothing was proven of either"
+                        .into(),
+                );
+            }
             match outcome.over_cap {
                 (0, _) => Ok(()),
                 (over, all) => {
@@ -118,10 +125,12 @@ fn print(outcome: &Outcome, args: &Args, seconds: f64) {
     if !left_out.is_empty() {
         println!("  not run: {}; this machine does not let us mount a disk for them", left_out.join(", "));
     }
-    println!("  {:<28}{}", "records sent", totals.sent);
+    println!("  {:<28}{}, {} times", "records sent", totals.records, totals.sent);
     println!("  {:<28}{}", "acknowledged", totals.acked);
+    println!("  {:<28}{}", "of unknown fate", totals.unknown());
     println!("  {:<28}{} in {} epochs of logs", "committed", totals.committed, totals.epochs);
     println!("  {:<28}{}", "of them of unknown fate", totals.unknown_committed);
+    println!("  {:<28}{}", "sent again and there again", totals.repeated);
     println!("  {:<28}{}", "receipted", words(&totals.receipted));
     println!("  {:<28}{}", "gone with a killed agent", totals.lost_with_life);
     println!("  {:<28}{}", "restarts", outcome.restarts);

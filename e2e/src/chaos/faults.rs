@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::slot::Side;
 use super::world::World;
 use crate::Result;
 use crate::generate::Random;
@@ -28,6 +29,18 @@ pub enum Fault {
     Stall,
     /// Each connection is cut after some bytes.
     Cut,
+    /// What the agent sends arrives, and the hubs' answers are lost.
+    Deaf,
+    /// As `reset`, between the agents and their sensors.
+    SensorReset,
+    /// As `slow`, between the agents and their sensors.
+    SensorSlow,
+    /// As `stall`, between the agents and their sensors.
+    SensorStall,
+    /// As `cut`, between the agents and their sensors: requests that are half there.
+    SensorCut,
+    /// What sensors send arrives, and the agents' answers are lost.
+    SensorDeaf,
     /// The hubs cannot be reached while more is written than the ring can hold.
     Flood,
     /// The hubs' disk becomes read-only.
@@ -47,6 +60,16 @@ impl Fault {
     /// Whether it needs a disk of the hubs' own.
     pub fn needs_disk(self) -> bool {
         matches!(self, Self::ReadOnly | Self::Full)
+    }
+
+    /// Where it happens, if it is a fault of links.
+    fn side(self) -> Side {
+        match self {
+            Self::SensorReset | Self::SensorSlow | Self::SensorStall | Self::SensorCut | Self::SensorDeaf => {
+                Side::Sensors
+            }
+            _ => Side::Hubs,
+        }
     }
 }
 
@@ -79,23 +102,25 @@ pub async fn inject(world: &mut World, fault: Fault, random: &mut Random) -> Res
             tokio::time::sleep(TOO_LONG).await;
             world.stop_hubs(one, false)
         }
-        Fault::Reset => {
+        Fault::Reset | Fault::SensorReset => {
             for _ in 0..3 + random.below(8) {
-                world.agents.iter().for_each(|agent| agent.link.reset());
+                world.agents.iter().for_each(|agent| agent.reset(fault.side()));
                 tokio::time::sleep(Duration::from_millis(20 + random.below(120))).await;
             }
             Ok(())
         }
-        Fault::Slow => {
+        Fault::Slow | Fault::SensorSlow => {
             let (latency, jitter) = (Duration::from_millis(random.below(40)), Duration::from_millis(random.below(80)));
-            weather(world, Weather::Slow { latency, jitter, rate: 8_192 << random.below(6) }, short * 2).await
+            let slow = Weather::Slow { latency, jitter, rate: 8_192 << random.below(6) };
+            weather(world, fault, slow, short * 2).await
         }
-        Fault::Stall => weather(world, Weather::Stalled, TOO_LONG).await,
-        Fault::Cut => {
+        Fault::Stall | Fault::SensorStall => weather(world, fault, Weather::Stalled, TOO_LONG).await,
+        Fault::Cut | Fault::SensorCut => {
             let after = 64 << random.below(10);
-            world.agents.iter().for_each(|agent| agent.link.reset());
-            weather(world, Weather::Cut(after + random.below(after)), short * 2).await
+            world.agents.iter().for_each(|agent| agent.reset(fault.side()));
+            weather(world, fault, Weather::Cut(after + random.below(after)), short * 2).await
         }
+        Fault::Deaf | Fault::SensorDeaf => weather(world, fault, Weather::Deaf(random.below(200)), short * 2).await,
         Fault::Flood => flood(world, agent).await,
         Fault::ReadOnly | Fault::Full => {
             world.disk(fault, true).await?;
@@ -153,24 +178,24 @@ async fn kill(world: &mut World, fault: Fault, agent: usize, short: Duration, ra
     }
 }
 
-async fn weather(world: &World, weather: Weather, hold: Duration) -> Result<()> {
-    world.agents.iter().for_each(|agent| agent.link.set(weather));
+async fn weather(world: &mut World, fault: Fault, weather: Weather, hold: Duration) -> Result<()> {
+    world.agents.iter_mut().for_each(|agent| agent.set(fault.side(), weather));
     tokio::time::sleep(hold).await;
-    world.agents.iter().for_each(|agent| agent.link.set(Weather::Clear));
+    world.agents.iter_mut().for_each(|agent| agent.set(fault.side(), Weather::Clear));
     Ok(())
 }
 
 /// Cuts an agent off and writes until its ring has lost something.
-async fn flood(world: &World, agent: usize) -> Result<()> {
-    let Some(slot) = world.agents.get(agent) else { return Ok(()) };
+async fn flood(world: &mut World, agent: usize) -> Result<()> {
+    let Some(slot) = world.agents.get_mut(agent) else { return Ok(()) };
     let before = slot.lost().await?;
-    slot.link.set(Weather::Away);
+    slot.set(Side::Hubs, Weather::Away);
     slot.flood.send_replace(true);
     let lost = crate::wait::until("a flooded ring to lose something", FLOOD, async || {
         Ok((slot.lost().await? > before).then_some(()))
     });
     let lost = lost.await;
     slot.flood.send_replace(false);
-    slot.link.set(Weather::Clear);
+    slot.set(Side::Hubs, Weather::Clear);
     lost
 }

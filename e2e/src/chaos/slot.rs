@@ -1,4 +1,5 @@
-//! One agent's place: the process that is there at present, its link, its writers, and what is known of its lives.
+//! One agent's place: the process that is there at present, its links to the hubs and to its sensors, its writers, and what is
+//! known of its lives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,8 +13,9 @@ use super::oracle::Lives;
 use super::writers::{Kind, Notes, TOPIC, Target, Writer};
 use crate::account::LogStatus;
 use crate::agent::{Agent, Options};
+use crate::generate::Random;
 use crate::process::resident_limit;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Weather};
 use crate::{Result, wait};
 
 /// How long an agent that is about to be killed may take to tell where it stands.
@@ -22,13 +24,22 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A drain has to sit out the longest wait after failures in a row.
 const DRAIN: Duration = Duration::from_secs(150);
 
+/// The sides that an agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// To the hubs.
+    Hubs,
+    /// To its sensors.
+    Sensors,
+}
+
 /// The place.
 #[derive(Debug)]
 pub struct Slot {
     /// The agent's id.
     pub id: String,
     /// The way to the hubs.
-    pub link: Proxy,
+    link: Proxy,
     /// Whether its JSON writer writes as much as it can.
     pub flood: watch::Sender<bool>,
     /// What was written, by log.
@@ -39,6 +50,11 @@ pub struct Slot {
     pub peak: u64,
     /// Lives that took more than they may.
     pub over_cap: BTreeSet<u64>,
+    /// The ways that sensors have to this life: HTTP and MQTT. Each life has its own, so that nothing that was sent to one arrives in
+    /// the next.
+    sensors: Vec<Proxy>,
+    weather: Weather,
+    random: Random,
     options: Options,
     cap: u64,
     agent: Option<Agent>,
@@ -48,7 +64,7 @@ pub struct Slot {
 
 impl Slot {
     /// An agent under a cap of `cap` bytes, not started yet, and its writers, who rest while somebody holds `gate`.
-    pub fn new(id: &str, link: Proxy, token: &Path, cap: u64, gate: &Arc<RwLock<()>>) -> Self {
+    pub fn new(id: &str, link: Proxy, token: &Path, cap: u64, gate: &Arc<RwLock<()>>, mut random: Random) -> Self {
         let route =
             format!("[[mqtt.route]]\ntopic = \"{TOPIC}\"\nlog = \"mqtt\"\nformat = \"json\"\ntags = [\"unit\"]\n");
         let options = Options::new(id).upstream(link.address).toml(&route);
@@ -60,7 +76,8 @@ impl Slot {
             let own = Arc::<Notes>::default();
             notes.insert(kind.log(), Arc::clone(&own));
             let (target, flood, gate) = (target.subscribe(), flood.subscribe(), Arc::clone(gate));
-            writers.spawn(Writer { kind, target, flood, gate, notes: own }.run());
+            let random = Random::new(random.below(u64::MAX));
+            writers.spawn(Writer { kind, target, flood, gate, notes: own, random }.run());
         }
         let (lives, id) = (Lives::default(), id.to_owned());
         Self {
@@ -71,6 +88,9 @@ impl Slot {
             lives,
             peak: 0,
             over_cap: BTreeSet::new(),
+            sensors: Vec::new(),
+            weather: Weather::Clear,
+            random,
             options,
             cap,
             agent: None,
@@ -89,7 +109,16 @@ impl Slot {
         let incarnation = status["incarnation"].as_str().ok_or("the status names no incarnation")?;
         self.lives.incarnations.push(incarnation.to_owned());
         let life = self.lives.incarnations.len() as u64;
-        self.target.send_replace(Some(Target { life, url: agent.url.clone(), mqtt: agent.mqtt }));
+        let mut ways = Vec::new();
+        for address in [agent.http, agent.mqtt] {
+            let way = Proxy::to(vec![address], self.random.below(u64::MAX)).await?;
+            way.set(self.weather);
+            ways.push(way.address);
+            self.sensors.push(way);
+        }
+        if let [http, mqtt] = ways[..] {
+            self.target.send_replace(Some(Target { life, http, mqtt }));
+        }
         self.agent = Some(agent);
         Ok(())
     }
@@ -104,8 +133,29 @@ impl Slot {
             self.learn(&status?);
         }
         self.agent = None;
+        self.sensors.clear();
         self.target.send_replace(None);
         Ok(())
+    }
+
+    /// Changes the weather on one side of it.
+    pub fn set(&mut self, side: Side, weather: Weather) {
+        if side == Side::Sensors {
+            self.weather = weather;
+        }
+        self.links(side).for_each(|link| link.set(weather));
+    }
+
+    /// Resets all connections on one side of it.
+    pub fn reset(&self, side: Side) {
+        self.links(side).for_each(Proxy::reset);
+    }
+
+    fn links(&self, side: Side) -> impl Iterator<Item = &Proxy> {
+        match side {
+            Side::Hubs => std::slice::from_ref(&self.link).iter(),
+            Side::Sensors => self.sensors.iter(),
+        }
     }
 
     /// Its process.

@@ -88,7 +88,8 @@ impl World {
         for id in &ids {
             let link = Proxy::to(addresses.clone(), random.below(u64::MAX)).await?;
             let token = folder.join(format!("{id}.token"));
-            world.agents.push(Slot::new(id, link, &token, size.max_memory, &world.gate));
+            let own = Random::new(random.below(u64::MAX));
+            world.agents.push(Slot::new(id, link, &token, size.max_memory, &world.gate, own));
         }
         for agent in 0..world.agents.len() {
             world.start_agent(agent).await?;

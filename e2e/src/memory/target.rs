@@ -50,12 +50,9 @@ impl Answers {
 
 impl Target {
     /// A target of `agent` for the next `length`.
-    ///
-    /// # Errors
-    /// When its address is none.
-    pub fn new(agent: &Agent, cap: u64, length: Duration) -> Result<Self> {
-        let http = agent.url.rsplit('/').next().unwrap_or_default().parse()?;
-        Ok(Self { mqtt: agent.mqtt, http, until: Instant::now() + length, cap, answers: Arc::default() })
+    pub fn new(agent: &Agent, cap: u64, length: Duration) -> Self {
+        let (mqtt, http) = (agent.mqtt, agent.http);
+        Self { mqtt, http, until: Instant::now() + length, cap, answers: Arc::default() }
     }
 
     /// Whether time is up.

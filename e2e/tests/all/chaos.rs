@@ -22,6 +22,8 @@ async fn through_every_fault_each_record_is_accounted_for() -> Result<()> {
     let totals = &outcome.totals;
     assert!(totals.acked > 0 && totals.committed > 0, "{totals:?}");
     assert!(totals.receipted.get("evicted").is_some_and(|evicted| *evicted > 0), "nothing was evicted: {totals:?}");
+    assert!(totals.unknown_committed > 0, "no record of unknown fate was stored: {totals:?}");
+    assert!(totals.repeated > 0, "no record that was sent again was there twice: {totals:?}");
     assert!(totals.committed + totals.receipted.values().sum::<u64>() + totals.lost_with_life >= totals.acked);
     Ok(())
 }
