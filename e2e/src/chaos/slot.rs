@@ -2,6 +2,7 @@
 //! known of its lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +22,18 @@ use crate::{Result, wait};
 /// How long an agent that is about to be killed may take to tell where it stands.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Longest time that a flood may take to fill a ring, and longest that is waited when writers are hindered.
+const FLOOD: Duration = Duration::from_secs(20);
+const FLOOD_HINDERED: Duration = Duration::from_secs(4);
+
 /// A drain has to sit out the longest wait after failures in a row.
 const DRAIN: Duration = Duration::from_secs(150);
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Hubs { "hubs" } else { "sensors" })
+    }
+}
 
 /// The sides that an agent has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +51,9 @@ pub struct Slot {
     pub id: String,
     /// The way to the hubs.
     link: Proxy,
-    /// Whether its JSON writer writes as much as it can.
-    pub flood: watch::Sender<bool>,
+    /// Whether its JSON writer writes as much as it can, and what the ring had lost before, if it could tell.
+    flood: watch::Sender<bool>,
+    lost_before: Option<u64>,
     /// What was written, by log.
     pub notes: BTreeMap<&'static str, Arc<Notes>>,
     /// Its lives so far.
@@ -84,6 +96,7 @@ impl Slot {
             id,
             link,
             flood,
+            lost_before: None,
             notes,
             lives,
             peak: 0,
@@ -171,11 +184,33 @@ impl Slot {
         self.agent.as_ref().map_or_else(|| "not running".to_owned(), |agent| agent.process.said())
     }
 
-    /// How many records it has lost in this life.
+    /// Cuts it off from its hubs, and lets it be written to as fast as it goes.
+    pub async fn flood(&mut self) {
+        let lost = tokio::time::timeout(LAST_WORDS, self.lost()).await;
+        self.lost_before = lost.ok().and_then(Result::ok);
+        self.set(Side::Hubs, Weather::Away);
+        self.flood.send_replace(true);
+    }
+
+    /// Waits until the ring has lost something, and ends the flood. If writers are `hindered`, it need not lose anything.
     ///
     /// # Errors
-    /// When it does not answer, or its sums are wrong.
-    pub async fn lost(&self) -> Result<u64> {
+    /// When they are not, and it loses nothing all the same.
+    pub async fn ebb(&mut self, hindered: bool) -> Result<()> {
+        let limit = if hindered { FLOOD_HINDERED } else { FLOOD };
+        let before = self.lost_before.take().unwrap_or_default();
+        let lost = wait::until("a flooded ring to lose something", limit, async || {
+            let lost = tokio::time::timeout(LAST_WORDS, self.lost()).await.map_err(|_| "no status")??;
+            Ok((lost > before).then_some(()))
+        });
+        let lost = lost.await;
+        self.flood.send_replace(false);
+        self.set(Side::Hubs, Weather::Clear);
+        if hindered { Ok(()) } else { lost }
+    }
+
+    /// How many records it has lost in this life.
+    async fn lost(&self) -> Result<u64> {
         Ok(self.accounts().await?.values().map(LogStatus::lost).sum())
     }
 
