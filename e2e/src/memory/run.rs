@@ -83,8 +83,8 @@ pub async fn run(case: &Case, cap: u64) -> Result<Outcome> {
 async fn watch(case: &Case, cap: u64, agent: &Agent, upstream: &mut Stage) -> Result<Outcome> {
     let sampler = Sampler::start(agent.process.pid());
     tokio::time::sleep(REST).await;
-    let target = Target::new(agent, cap, Duration::from_secs(case.seconds));
-    let neighbour = Neighbour::start(&target, case.settings != Settings::Tls)?;
+    let target = Target::new(agent, cap, Duration::from_secs(case.seconds))?;
+    let neighbour = Neighbour::start(agent, &target, case.settings != Settings::MqttTls)?;
     let half = Duration::from_secs(case.seconds) / 2;
     let (loaded, arrived) = tokio::join!(case.load.run(&target), upstream.arrive(half));
     loaded?;
