@@ -19,12 +19,16 @@ const CREDIT: Duration = Duration::from_secs(10);
 /// What a request that is under way gets to end when its connection has to leave.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(250);
 const LAST_WORDS: Duration = Duration::from_millis(2);
+/// How long a newcomer who has to shake hands is not silent, whatever it does: on a slow link that takes some exchanges.
+const HANDSHAKE_CREDIT: Duration = Duration::from_secs(1);
 
 /// By which a connection is told to leave.
 #[derive(Debug, Default)]
 pub(super) struct Guest {
     mark: Mark,
     leave: Notify,
+    /// Whether its next answer is the last.
+    last: AtomicBool,
     /// Whether a request is under way, and word of its end.
     busy: AtomicBool,
     done: Notify,
@@ -34,6 +38,21 @@ impl Guest {
     /// Tells it to leave.
     pub(super) fn send_away(&self) {
         self.leave.notify_one();
+    }
+
+    /// One that will shake hands first.
+    pub(super) fn shakes_hands(&self) {
+        self.mark.set(Instant::now() + HANDSHAKE_CREDIT);
+    }
+
+    /// Lets it leave after its next answer: others wait.
+    pub(super) fn leave_after_answer(&self) {
+        self.last.store(true, Relaxed);
+    }
+
+    /// Whether the answer that is about to be written is its last.
+    pub(super) fn is_last(&self) -> bool {
+        self.last.load(Relaxed)
     }
 
     /// A request begins.
