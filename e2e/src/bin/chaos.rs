@@ -147,7 +147,7 @@ fn print(outcome: &Outcome, args: &Args, seconds: f64) {
     println!("  {:<28}{}", "acknowledged", totals.acked);
     println!("  {:<28}{}", "of unknown fate", totals.unknown());
     println!("  {:<28}{} in {} epochs of logs", "committed", totals.committed, totals.epochs);
-    println!("  {:<28}{}", "of them of unknown fate", totals.unknown_committed);
+    println!("  {:<28}{}, {} of them late", "of them of unknown fate", totals.unknown_committed, totals.late);
     println!("  {:<28}{}", "sent again and there again", totals.repeated);
     println!("  {:<28}{}", "receipted", words(&totals.receipted));
     println!("  {:<28}{}", "gone with a killed agent", totals.lost_with_life);

@@ -30,6 +30,8 @@ pub struct Totals {
     pub committed: u64,
     /// Of them, those of unknown fate.
     pub unknown_committed: u64,
+    /// Of those, the ones that were stored after others that were sent later.
+    pub late: u64,
     /// Records at the hub more than once, as they were sent more than once.
     pub repeated: u64,
     /// Sendings under receipts, by reason.
@@ -50,6 +52,7 @@ impl Totals {
     pub fn add(&mut self, other: Self) {
         self.records += other.records;
         self.repeated += other.repeated;
+        self.late += other.late;
         self.sent += other.sent;
         self.acked += other.acked;
         self.committed += other.committed;
@@ -88,6 +91,7 @@ struct Progress {
     next: u64,
     stored: u64,
     unknown_stored: u64,
+    late: u64,
     /// Acknowledged sendings before this one are accounted for.
     sending: u64,
     /// Receipted offsets that no acknowledged sending has been found for yet.
@@ -137,6 +141,7 @@ impl Oracle {
             totals.epochs += 1;
             totals.committed += progress.stored;
             totals.unknown_committed += progress.unknown_stored;
+            totals.late += progress.late;
             totals.lost_with_life += progress.lost_with_life;
             for receipt in &account.receipts {
                 let count = receipt.range.end - receipt.range.start;
@@ -279,6 +284,7 @@ impl Check<'_> {
             0 => {}
             lost => return Err(self.lost(progress, before, lost)),
         }
+        progress.late += u64::from(sending < progress.sending);
         progress.sending = progress.sending.max(before);
         progress.unknown_stored += 1;
         Ok(())
@@ -473,7 +479,7 @@ mod tests {
         assert_eq!(with(7, &[7, 8, 9, 10, 11, 12]).unwrap().unknown_stored, 6);
         // The first again overtakes the second; one comes after all; some in the middle of another attempt.
         assert!(with(7, &[10, 7, 8, 11]).is_ok() && with(15, &[7, 10]).is_ok() && with(12, &[9, 12]).is_ok());
-        assert!(with(9, &[8]).is_ok());
+        assert_eq!(with(9, &[8]).unwrap().late, 1);
         // Twice; out of their order; before what was acknowledged when they were sent, or in their own attempt.
         for (at, sendings, words) in [
             (7, &[7, 8, 7][..], "twice"),
