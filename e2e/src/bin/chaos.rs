@@ -161,5 +161,6 @@ fn print(outcome: &Outcome, args: &Args, seconds: f64) {
         mib(outcome.peaks.0),
         args.max_memory
     );
+    println!("  {:<28}{} of {}", "lives over cap + 16 MiB", outcome.over_cap.0, outcome.over_cap.1);
     println!("  {:<28}{:.1} MiB", "peak memory of a hub", mib(outcome.peaks.1));
 }
