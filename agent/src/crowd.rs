@@ -139,6 +139,13 @@ impl<M: Member> Crowd<M> {
         let leave = idle.div_ceil(PART).max(usize::from(whose != from));
         silent.into_iter().take(leave).map(|(_, member)| Arc::clone(member)).collect()
     }
+
+    /// Of the connections from the host of `peer` the one that has been silent longest.
+    pub(crate) fn longest_silent(&self, peer: IpAddr, now: Instant) -> Option<Arc<M>> {
+        let (from, members) = (host(peer), self.members.lock());
+        let of_host = members.values().filter(|(other, _)| *other == from);
+        of_host.max_by_key(|(_, member)| member.mark().silence(now)).map(|(_, member)| Arc::clone(member))
+    }
 }
 
 /// Milliseconds since this was first asked.

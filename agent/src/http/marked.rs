@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -39,9 +40,14 @@ impl Service<Request<Incoming>> for Marked {
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.guest.begin();
         request.extensions_mut().insert(self.peer);
-        let (answer, under_way) = (self.service.call(request), UnderWay(Arc::clone(&self.guest)));
+        let guest = Arc::clone(&self.guest);
+        let (answer, under_way) = (self.service.call(request), UnderWay(Arc::clone(&guest)));
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            if guest.is_last() {
+                // Said beforehand, so that no request is on its way to a connection that closes.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(answer.map(|body| Body::new(Answer { body, _under_way: under_way })))
         })
     }

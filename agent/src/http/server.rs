@@ -116,11 +116,19 @@ fn place(api: &Api, config: &ServerConfig, crowd: &Arc<Crowd<Guest>>, peer: IpAd
     let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
     let held = (crowd.len() < config.max_connections).then(|| api.ring.reserve_for(Use::Http, bytes).ok()).flatten();
     let Some(held) = held else {
-        crowd.surplus(peer, Instant::now()).iter().for_each(|guest| guest.send_away());
+        let now = Instant::now();
+        crowd.surplus(peer, now).iter().for_each(|guest| guest.send_away());
+        // One that never rests, with request after request, is never silent; it makes room for the next of its own host all the same.
+        if let Some(guest) = crowd.longest_silent(peer, now) {
+            guest.leave_after_answer();
+        }
         return None;
     };
     let guest = Arc::new(Guest::default());
     let place = crowd.enter(peer, Arc::clone(&guest), Instant::now());
+    if config.tls.is_some() {
+        guest.shakes_hands();
+    }
     Some((Place { _held: held, _place: place }, guest))
 }
 
