@@ -7,7 +7,7 @@ use crate::tidy::sources;
 
 /// A target that has no standard library at all.
 const BARE: &str = "thumbv7em-none-eabihf";
-const BUILD: &str = "build --locked --package pyralog-sync-protocol --no-default-features";
+const BUILD: &str = "build --locked --package pyralog-sync-protocol --no-default-features --features alloc";
 
 /// Builds the crate for a bare target. Where that target cannot be had, builds it for this machine instead; the sources
 /// are searched for `std` either way.
