@@ -57,8 +57,9 @@ impl Firmware<UnixStream> {
 
 impl<S: Read + Write> Firmware<S> {
     pub fn new(link: S, device: &'static str, boot: u64) -> Self {
-        let mut producer = Producer::with(device, Timing { patience: 50_000, longest: 200_000, ..Timing::DEFAULT });
-        producer.start(boot);
+        let mut producer = Producer::new();
+        producer.set_timing(Timing { patience: 50_000, longest: 200_000, ..Timing::DEFAULT });
+        producer.start(device, boot);
         Self { producer, link, started: Instant::now() }
     }
 

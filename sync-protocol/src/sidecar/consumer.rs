@@ -23,7 +23,8 @@ pub struct Due<'a> {
     pub device: &'a str,
     /// Unix nanoseconds; `None`: the time of arrival.
     pub time: Option<i64>,
-    /// The record; or why it cannot be read, though it came as it was sent. It must be taken all the same: sent again it would be no better.
+    /// The record; or why it cannot be read, though it came as it was sent. It must be taken all the same: sent again
+    /// it would be no better.
     pub record: Result<RecordView<'a>, WireError>,
     /// The record's bytes.
     pub body: &'a [u8],
@@ -55,8 +56,8 @@ pub struct LinkCounters {
 
 /// The agent's side of one link: bytes in, records to a [`Sink`], answers out.
 ///
-/// The owner hands what it reads to [`receive`](Self::receive), and after that writes what [`unsent`](Self::unsent) holds, telling how much
-/// by [`sent`](Self::sent).
+/// The owner hands what it reads to [`receive`](Self::receive), and after that writes what [`unsent`](Self::unsent)
+/// holds, telling how much by [`sent`](Self::sent).
 #[derive(Debug)]
 pub struct Consumer {
     deframer: Deframer<SIDECAR_MAX_FRAME>,
@@ -86,7 +87,8 @@ impl Consumer {
         consumer
     }
 
-    /// Takes bytes that arrived at `arrival` (Unix ns). What has become due goes to `sink`, and is acknowledged when that has it.
+    /// Takes bytes that arrived at `arrival` (Unix ns). What has become due goes to `sink`, and is acknowledged when
+    /// that has it.
     pub fn receive(&mut self, bytes: &[u8], arrival: i64, sessions: &mut Sessions, sink: &mut dyn Sink) {
         let mut deframer = core::mem::take(&mut self.deframer);
         let (mut to_ack, mut complained) = (false, false);

@@ -1,7 +1,7 @@
 //! Frames on the link: COBS, so that no byte inside is the delimiter, and a checksum.
 //!
-//! A payload of at most 254 bytes takes exactly one byte more in COBS, and coding can be done where it stands: the zeros and one
-//! byte before them become the code bytes. So a device needs one buffer and no second.
+//! A payload of at most 254 bytes takes exactly one byte more in COBS, and coding can be done where it stands: the
+//! zeros and one byte before them become the code bytes. So a device needs one buffer and no second.
 
 use crc::{CRC_32_ISCSI, Crc, NoTable};
 use heapless::{Vec, VecView};
@@ -28,7 +28,7 @@ pub enum LinkError {
     #[error("the checksum of a frame does not match: bytes were damaged on the link")]
     Checksum,
     /// A version that this side does not speak.
-    #[error("the other side speaks version {0} of the sidecar protocol, this one version {version}: update the older", version = super::VERSION)]
+    #[error("the other side speaks version {0} of the sidecar protocol, this one another: update the older")]
     Version(u8),
     /// A kind that this version does not know, or that does not go this way.
     #[error("frame kind {0} is unknown to this version, or goes the other way")]
@@ -227,7 +227,8 @@ mod tests {
         }
 
         #[test]
-        fn after_any_garbage_the_next_frame_is_found(garbage: Bytes<u8>, payload in proptest::collection::vec(0_u8.., 2..=250)) {
+        fn after_any_garbage_the_next_frame_is_found(garbage: Bytes<u8>,
+            payload in proptest::collection::vec(0_u8.., 2..=250)) {
             let link = [&garbage[..], framed(&payload).bytes()].concat();
             prop_assert_eq!(frames_in(&link).pop(), Some(Ok(payload)));
         }

@@ -178,7 +178,7 @@ impl FromAgent {
 }
 
 impl Refusal {
-    fn parts(self) -> (u8, u64) {
+    pub(super) fn parts(self) -> (u8, u64) {
         match self {
             Self::UnknownSession => (1, 0),
             Self::Expected(next) => (2, next),
@@ -190,7 +190,7 @@ impl Refusal {
         }
     }
 
-    fn of(reason: u8, number: u64) -> Option<Self> {
+    pub(super) fn of(reason: u8, number: u64) -> Option<Self> {
         let refusal = match reason {
             1 => Self::UnknownSession,
             2 => Self::Expected(number),

@@ -1,4 +1,5 @@
-//! How firmware hands readings to an agent over a link of bytes: a serial line, a Unix socket, a pipe. No allocator, no clock, no I/O.
+//! How firmware hands readings to an agent over a link of bytes: a serial line, a Unix socket, a pipe. No allocator, no
+//! clock, no I/O.
 //!
 //! ```text
 //! link    = … 00 frame 00 frame 00 …          bytes between two delimiters that are no frame are skipped

@@ -29,28 +29,29 @@ impl Timing {
     pub const DEFAULT: Self = Self { patience: 500_000, longest: 8_000_000, refresh: 600_000_000 };
 }
 
-/// What a device holds of its records, and the way they take to the agent. `N` is the size of the buffer in bytes, at least 256; a record
-/// takes one byte more than it is long.
+/// What a device holds of its records, and the way they take to the agent. `N` is the size of the buffer in bytes, at
+/// least 256; a record takes one byte more than it is long.
 ///
 /// ```text
-/// producer.start(boot)                               once; a number that no other life of this device had
+/// producer.start(device, boot)                       once; a number that no other life of this device had
 /// loop {
 ///     producer.append(&record)                       whenever there is a reading
 ///     producer.receive(now, bytes from the link)
 ///     n = producer.transmit(now, &mut bytes)         then write bytes[..n]; 0: nothing to send now
 /// }
 /// ```
-/// `now` is microseconds since boot. Records wait for an acknowledgement and are sent again without one. When the buffer is full the
-/// oldest are dropped, and counted.
+/// `now` is microseconds since boot. Records wait for an acknowledgement and are sent again without one. When the
+/// buffer is full the oldest are dropped, and counted.
 ///
-/// Invariants: the buffer holds the records from `oldest` to before `head`, each with a length byte before it; `cursor` is the position of record
-/// `next` in it, and `oldest <= next <= head`.
-#[derive(Debug)]
+/// Invariants: the buffer holds the records from `oldest` to before `head`, each with a length byte before it; `cursor`
+/// is the position of record `next` in it, and `oldest <= next <= head`.
+#[derive(Debug, Default)]
 pub struct Producer<const N: usize> {
-    device: &'static str,
+    device: Option<&'static str>,
     boot: u64,
     state: State,
-    timing: Timing,
+    /// `None`: the default. So a new producer is all zeros, and a static one takes no flash.
+    timing: Option<Timing>,
     buffer: Vec<u8, N>,
     oldest: u64,
     head: u64,
@@ -67,12 +68,14 @@ pub struct Producer<const N: usize> {
     /// Nothing is sent before.
     quiet_until: u64,
     refresh_at: u64,
-    refusal: Option<Refusal>,
+    /// What was refused last, as it is on the link; zeros: nothing.
+    refusal: (u8, u64),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum State {
     /// Not started: there is no boot id yet.
+    #[default]
     Silent,
     /// The agent has not answered a hello yet.
     Greeting,
@@ -84,19 +87,14 @@ impl<const N: usize> Producer<N> {
     const LARGE_ENOUGH: () =
         assert!(N > SIDECAR_MAX_RECORD, "the buffer of a Producer takes one record at least: N >= 256");
 
-    /// A producer with nothing in it. `device` is 1 to 64 bytes long.
-    pub const fn new(device: &'static str) -> Self {
-        Self::with(device, Timing::DEFAULT)
-    }
-
-    /// As [`new`](Self::new), with other timing.
-    pub const fn with(device: &'static str, timing: Timing) -> Self {
+    /// A producer with nothing in it.
+    pub const fn new() -> Self {
         let () = Self::LARGE_ENOUGH;
         Self {
-            device,
+            device: None,
             boot: 0,
             state: State::Silent,
-            timing,
+            timing: None,
             buffer: Vec::new(),
             oldest: 0,
             head: 0,
@@ -107,19 +105,26 @@ impl<const N: usize> Producer<N> {
             sent: 0,
             replies: Deframer::new(),
             deadline: None,
-            patience: timing.patience,
+            patience: 0,
             silences: 0,
             quiet_until: 0,
             refresh_at: 0,
-            refusal: None,
+            refusal: (0, 0),
         }
     }
 
-    /// Lets it speak. `boot` names this life of the device: a random number, or a counter that outlives a reset. Were it that of a life before, the
-    /// agent could take new records for old ones.
-    pub fn start(&mut self, boot: u64) {
+    /// Waits otherwise than [`Timing::DEFAULT`] says; to be told before [`start`](Self::start).
+    pub const fn set_timing(&mut self, timing: Timing) {
+        self.timing = Some(timing);
+    }
+
+    /// Lets it speak. `device` is its name, 1 to 64 bytes; `boot` names this life of the device: a random number, or a
+    /// counter that outlives a reset. Were it that of a life before, the agent could take new records for old ones.
+    pub fn start(&mut self, device: &'static str, boot: u64) {
         if self.state == State::Silent {
+            self.device = Some(device);
             self.boot = boot;
+            self.patience = self.timing().patience;
             self.state = State::Greeting;
         }
     }
@@ -129,7 +134,7 @@ impl<const N: usize> Producer<N> {
         self.frame = Frame::new();
         self.sent = 0;
         self.replies.clear();
-        self.patience = self.timing.patience;
+        self.patience = self.timing().patience;
         self.quiet_until = 0;
         self.greet();
     }
@@ -194,7 +199,8 @@ impl<const N: usize> Producer<N> {
         self.head
     }
 
-    /// Records that were dropped without an acknowledgement. One whose acknowledgement was lost may be at the agent all the same.
+    /// Records that were dropped without an acknowledgement. One whose acknowledgement was lost may be at the agent all
+    /// the same.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -206,7 +212,11 @@ impl<const N: usize> Producer<N> {
 
     /// What the agent refused last.
     pub fn last_refusal(&self) -> Option<Refusal> {
-        self.refusal
+        Refusal::of(self.refusal.0, self.refusal.1)
+    }
+
+    fn timing(&self) -> Timing {
+        self.timing.unwrap_or(Timing::DEFAULT)
     }
 
     /// Makes the next frame, if there is something to say.
@@ -226,11 +236,12 @@ impl<const N: usize> Producer<N> {
     }
 
     fn stage_hello(&mut self, now: u64) -> bool {
-        let Self { device, boot, oldest, head, dropped, .. } = *self;
+        let Some(device) = self.device else { return false };
+        let Self { boot, oldest, head, dropped, .. } = *self;
         FromDevice::Hello(Hello { device, boot, now, oldest, head, dropped }).put(&mut self.frame);
         // From the delimiter on: it ends whatever was on the link.
         self.sent = 0;
-        self.refresh_at = now.saturating_add(self.timing.refresh);
+        self.refresh_at = now.saturating_add(self.timing().refresh);
         self.await_answer(now);
         true
     }
@@ -252,7 +263,7 @@ impl<const N: usize> Producer<N> {
     }
 
     fn wait_in_vain(&mut self) {
-        self.patience = (self.patience * 2).min(self.timing.longest);
+        self.patience = (self.patience * 2).min(self.timing().longest);
         self.silences = self.silences.saturating_add(1);
         if self.silences >= MAX_SILENCES { self.greet() } else { self.go_back() }
     }
@@ -294,7 +305,7 @@ impl<const N: usize> Producer<N> {
     fn acknowledged(&mut self, now: u64, next: u64) {
         if next > self.oldest {
             self.forget(next);
-            self.patience = self.timing.patience;
+            self.patience = self.timing().patience;
             self.deadline = None;
         }
         self.silences = 0;
@@ -306,7 +317,7 @@ impl<const N: usize> Producer<N> {
     }
 
     fn refused(&mut self, now: u64, refusal: Refusal) {
-        self.refusal = Some(refusal);
+        self.refusal = refusal.parts();
         match refusal {
             Refusal::UnknownSession => self.greet(),
             Refusal::Expected(next) => {
@@ -318,7 +329,7 @@ impl<const N: usize> Producer<N> {
             }
             Refusal::Full(retry) => {
                 self.go_back();
-                self.quiet_until = now.saturating_add(retry.saturating_mul(1_000).min(self.timing.longest));
+                self.quiet_until = now.saturating_add(retry.saturating_mul(1_000).min(self.timing().longest));
             }
             Refusal::BootReused if self.state == State::Greeting => {
                 self.boot = self.boot.wrapping_add(NEXT_BOOT);
@@ -326,7 +337,7 @@ impl<const N: usize> Producer<N> {
             }
             Refusal::Version(_) | Refusal::UnknownKind(_) | Refusal::TooManyDevices => {
                 self.greet();
-                self.quiet_until = now.saturating_add(self.timing.longest);
+                self.quiet_until = now.saturating_add(self.timing().longest);
             }
             // A late answer to a hello that was said twice.
             Refusal::BootReused => {}
@@ -341,7 +352,10 @@ impl<const N: usize> Producer<N> {
             self.oldest += 1;
         }
         let len = self.buffer.len();
-        self.buffer.copy_within(end.min(len).., 0);
+        // Swaps, since the library's way to move bytes takes 1.3 KB of flash on a Cortex-M0.
+        for at in end..len {
+            self.buffer.swap(at - end, at);
+        }
         self.buffer.truncate(len.saturating_sub(end));
         self.cursor = self.cursor.saturating_sub(end);
         self.next = self.next.max(self.oldest);

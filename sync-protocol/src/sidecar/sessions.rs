@@ -136,8 +136,9 @@ impl Device {
 }
 
 impl Life {
-    /// The Unix time of `since_boot` microseconds, for something that arrived at `arrival`. Nothing happens after it has arrived: what would,
-    /// shows that the hello by which the beginning is known was under way for longer, and moves the beginning.
+    /// The Unix time of `since_boot` microseconds, for something that arrived at `arrival`. Nothing happens after it
+    /// has arrived: what would, shows that the hello by which the beginning is known was under way for longer, and
+    /// moves the beginning.
     pub(super) fn unix(&mut self, since_boot: u64, arrival: i64) -> i64 {
         self.began = self.began.min(began(arrival, since_boot));
         self.began.saturating_add(nanos(since_boot))

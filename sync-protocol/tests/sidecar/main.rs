@@ -1,5 +1,5 @@
-//! Producer and consumer against each other in virtual time, over a link that loses, damages and inserts bytes, while either side
-//! restarts.
+//! Producer and consumer against each other in virtual time, over a link that loses, damages and inserts bytes, while
+//! either side restarts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -121,8 +121,9 @@ fn times_since_boot_become_unix_times_however_long_the_records_waited() {
 
 fn producer() -> Producer<256> {
     let timing = Timing { patience: 100, longest: 1_000, refresh: 1 << 40 };
-    let mut producer = Producer::with("d", timing);
-    producer.start(9);
+    let mut producer = Producer::new();
+    producer.set_timing(timing);
+    producer.start("d", 9);
     producer
 }
 
@@ -140,7 +141,7 @@ fn answer(producer: &mut Producer<256>, now: u64, message: FromAgent) {
 
 #[test]
 fn a_device_says_nothing_before_it_is_started_and_no_record_before_it_is_welcome() {
-    let mut silent = Producer::<256>::new("d");
+    let mut silent = Producer::<256>::new();
     silent.append(&record(1)).unwrap();
     assert_eq!(silent.transmit(1 << 40, &mut [0; 64]), 0);
 

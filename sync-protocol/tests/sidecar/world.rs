@@ -216,8 +216,8 @@ impl World {
         self.producer.receive(since_boot, &heard);
     }
 
-    /// Within one life of the agent nothing is there twice, and all is in order. Over all of them, what is missing was dropped or went with a
-    /// device's buffer.
+    /// Within one life of the agent nothing is there twice, and all is in order. Over all of them, what is missing was
+    /// dropped or went with a device's buffer.
     pub(crate) fn check(&self) {
         let mut last = BTreeMap::new();
         for stored in &self.stored {
@@ -254,8 +254,9 @@ impl World {
 
 fn started(boot: u64) -> Buffered {
     let timing = Timing { refresh: 5_000_000, ..Timing::DEFAULT };
-    let mut producer = Producer::with(DEVICE, timing);
-    producer.start(boot);
+    let mut producer = Producer::new();
+    producer.set_timing(timing);
+    producer.start(DEVICE, boot);
     producer
 }
 

@@ -1,7 +1,7 @@
 //! Firmware hands in its records: over Unix sockets and serial lines, by the sidecar protocol of `pyralog-sync-protocol`.
 //!
-//! A record is acknowledged when the ring has it. Each gets the name of its device as the tag `device`, unless it brings one. What is no record,
-//! though it came as it was sent, is kept raw in `_rejected`.
+//! A record is acknowledged when the ring has it. Each gets the name of its device as the tag `device`, unless it
+//! brings one. What is no record, though it came as it was sent, is kept raw in `_rejected`.
 
 mod endpoint;
 mod link;

@@ -45,7 +45,8 @@ pub struct SidecarStatus {
     next_link: AtomicU64,
 }
 
-/// What is changed together. Appends to the ring are made under its lock, so that a life that speaks on two links is heard in order.
+/// What is changed together. Appends to the ring are made under its lock, so that a life that speaks on two links is
+/// heard in order.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) sessions: Sessions,

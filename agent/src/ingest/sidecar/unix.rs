@@ -29,8 +29,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Binds the socket `path` with these permission bits. A socket that nobody listens at any more, such as one of an agent that was killed,
-    /// makes room; nothing else does.
+    /// Binds the socket `path` with these permission bits. A socket that nobody listens at any more, such as one of an
+    /// agent that was killed, makes room; nothing else does.
     ///
     /// # Errors
     /// Names the path and the remedy.
