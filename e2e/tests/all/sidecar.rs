@@ -107,7 +107,7 @@ async fn agent_is_killed(device: Process, agent: Agent, options: &Options, folde
     assert!(after.windows(2).all(|pair| pair[0] < pair[1]), "in order, and none twice");
     // It may have dropped what the killed agent had, and had not told it of.
     assert!(missing <= dropped, "{missing} missing, {dropped} dropped");
-    println!("{count} readings: {taken} before the agent was killed, {again} of them again, {missing} dropped");
+    eprintln!("{count} readings: {taken} before the agent was killed, {again} of them again, {missing} dropped");
     Ok(agent)
 }
 
@@ -186,7 +186,7 @@ async fn firmware_on_an_emulated_cortex_m0_loses_nothing_uncounted_when_the_agen
     let command = match emulator(&socket) {
         Ok(command) => command,
         Err(why) => {
-            println!("SKIPPED: {why}");
+            eprintln!("SKIPPED: {why}");
             return Ok(());
         }
     };
