@@ -6,7 +6,10 @@
 mod link;
 mod world;
 
-use pyralog_sync_protocol::sidecar::{Frame, FromAgent, Producer, RecordBuf, Refusal, Time, Timing, Value};
+use pyralog_sync_protocol::sidecar::{
+    Consumer, Deframer, Due, Frame, FromAgent, FromDevice, Hello, Numbered, Producer, RecordBuf, Refusal, Sessions,
+    Sink, Taken, Time, Timing, Value,
+};
 use world::{Faults, World};
 
 #[test]
@@ -86,6 +89,51 @@ fn without_an_agent_the_newest_records_stay_and_the_dropped_are_counted_and_told
     world.check();
     assert_eq!(world.stored().len() as u64, pending);
     assert_eq!(world.device().dropped, dropped);
+}
+
+#[test]
+fn a_device_that_makes_more_than_its_link_carries_needs_no_exchange_about_what_it_drops() {
+    let mut world = World::new(6, Faults::NONE);
+    world.append();
+    world.settle();
+    for _ in 0..2_000 {
+        world.append();
+        world.run(1_000);
+    }
+    assert!(world.producer().dropped() > 1_000, "{} dropped", world.producer().dropped());
+    assert_eq!(world.gaps(), 0, "what is gone is not asked for");
+    // Five milliseconds a record: the link was never idle.
+    assert!(world.stored().len() > 350, "{} arrived", world.stored().len());
+    world.settle();
+    world.check();
+}
+
+#[test]
+fn a_record_that_comes_again_is_acknowledged_again_and_not_taken() {
+    struct Count(u32);
+    impl Sink for Count {
+        fn take(&mut self, _: Due<'_>) -> Taken {
+            self.0 += 1;
+            Taken::Stored
+        }
+    }
+    let (mut sessions, mut consumer, mut sink, mut frame) = (Sessions::new(), Consumer::new(), Count(0), Frame::new());
+    let mut say = |message: FromDevice<'_>| {
+        message.put(&mut frame);
+        consumer.receive(frame.bytes(), 0, &mut sessions, &mut sink);
+        let mut heard = Deframer::<64>::new();
+        let answers = consumer.unsent().to_vec();
+        consumer.sent(answers.len());
+        let last =
+            answers.iter().filter_map(|byte| heard.push(*byte).map(|found| FromAgent::read(found.unwrap()))).last();
+        (last, sink.0, sessions.devices().next().unwrap().1.duplicates)
+    };
+    let record = record(1);
+    let record = FromDevice::Record(Numbered { sequence: 0, oldest: 0, body: record.bytes().unwrap() });
+    say(FromDevice::Hello(Hello { device: "d", boot: 9, now: 0, oldest: 0, head: 1, dropped: 0 }));
+    let ack = Some(Ok(FromAgent::Ack { boot: 9, next: 1 }));
+    assert_eq!(say(record), (ack, 1, 0));
+    assert_eq!(say(record), (ack, 1, 1));
 }
 
 #[test]

@@ -116,6 +116,11 @@ impl World {
         &self.stored
     }
 
+    /// How often the device was asked to go back.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.consumer.counters().gaps
+    }
+
     pub(crate) fn cut(&mut self, is_cut: bool) {
         self.is_cut = is_cut;
     }
