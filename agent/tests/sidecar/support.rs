@@ -59,7 +59,7 @@ impl<S: Read + Write> Firmware<S> {
     pub fn new(link: S, device: &'static str, boot: u64) -> Self {
         let mut producer = Producer::new();
         producer.set_timing(Timing { patience: 50_000, longest: 200_000, ..Timing::DEFAULT });
-        producer.start(device, boot);
+        producer.start(device, boot).unwrap();
         Self { producer, link, started: Instant::now() }
     }
 

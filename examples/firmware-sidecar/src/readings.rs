@@ -41,14 +41,12 @@ impl Reading {
         }
     }
 
-    /// It as a record.
-    pub fn record(&self, time: Time) -> RecordBuf {
-        let mut record = RecordBuf::new(LOG, time);
-        record.with("station", Value::Tag(self.station)).with("n", Value::U64(u64::from(self.n)));
+    /// Makes `record` one of it.
+    pub fn put(&self, record: &mut RecordBuf, time: Time) {
+        record.begin(LOG, time).with("station", Value::Tag(self.station)).with("n", Value::U64(u64::from(self.n)));
         record.with("temp", Value::F64(self.temp)).with("steps", Value::I64(i64::from(self.steps)));
         record.with("closed", Value::Bool(self.closed)).with("phase", Value::Utf8(self.phase));
         record.with("raw", Value::Binary(&self.raw));
-        record
     }
 }
 
@@ -59,7 +57,8 @@ mod tests {
     #[test]
     fn every_reading_makes_a_record() {
         for n in (0..200_000).chain([u32::MAX]) {
-            let record = Reading::new(n).record(Time::SinceBoot(u64::MAX));
+            let mut record = RecordBuf::empty();
+            Reading::new(n).put(&mut record, Time::SinceBoot(u64::MAX));
             assert!(record.bytes().is_ok_and(|bytes| bytes.len() < 100), "{n}");
         }
     }

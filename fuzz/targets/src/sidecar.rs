@@ -80,7 +80,7 @@ fn record(n: u64) -> RecordBuf {
 /// Whatever an agent says, a device keeps its books, and says only what can be read.
 fn producer(mut input: Input<'_>) {
     let mut producer = Producer::<400>::new();
-    producer.start("d", input.number());
+    producer.start("d", input.number()).unwrap();
     let (mut now, mut heard, mut appended) = (0_u64, Deframer::<300>::new(), 0);
     for _ in 0..2_000 {
         if input.is_empty() {
@@ -135,7 +135,7 @@ fn pair(mut input: Input<'_>) {
     let mut room = Input(seed);
     let mut book = Book { taken: Vec::new(), input: &mut room };
     let mut producer = Producer::<400>::new();
-    producer.start("d", 1);
+    producer.start("d", 1).unwrap();
     let (mut sessions, mut consumer, mut now, mut made) = (Sessions::new(), Consumer::new(), 0_u64, 0);
     let mut quiet = 0;
     while quiet < 4_000 && (quiet == 0 || producer.pending() > 0) {

@@ -5,7 +5,7 @@ use heapless::Vec;
 use super::frame::{Deframer, Frame};
 use super::message::{FromAgent, FromDevice, Hello, Numbered, Refusal};
 use super::record::{RecordBuf, TooLong};
-use crate::limits::{SIDECAR_MAX_RECORD, SIDECAR_MAX_REPLY};
+use crate::limits::{SIDECAR_MAX_NAME, SIDECAR_MAX_RECORD, SIDECAR_MAX_REPLY};
 
 /// After so many waits in vain for an acknowledgement a hello asks who is there.
 const MAX_SILENCES: u8 = 3;
@@ -118,21 +118,28 @@ impl<const N: usize> Producer<N> {
         self.timing = Some(timing);
     }
 
-    /// Lets it speak. `device` is its name, 1 to 64 bytes; `boot` names this life of the device: a random number, or a
-    /// counter that outlives a reset. Were it that of a life before, the agent could take new records for old ones.
-    pub fn start(&mut self, device: &'static str, boot: u64) {
+    /// Lets it speak. `device` is its name; `boot` names this life of it: a random number, or a counter that outlives a
+    /// reset. Were it that of a life before, the agent could take new records for old ones.
+    ///
+    /// # Errors
+    /// When the name is empty or longer than 64 bytes; then it stays silent.
+    pub fn start(&mut self, device: &'static str, boot: u64) -> Result<(), TooLong> {
+        if device.is_empty() || device.len() > SIDECAR_MAX_NAME {
+            return Err(TooLong);
+        }
         if self.state == State::Silent {
             self.device = Some(device);
             self.boot = boot;
             self.patience = self.timing().patience;
             self.state = State::Greeting;
         }
+        Ok(())
     }
 
     /// Tells that the link is a new one, such as a socket that was opened again: what was under way is lost.
     pub fn reconnected(&mut self) {
-        self.frame = Frame::new();
-        self.sent = 0;
+        // The next frame takes its place.
+        self.sent = usize::MAX;
         self.replies.clear();
         self.patience = self.timing().patience;
         self.quiet_until = 0;

@@ -64,8 +64,21 @@ pub struct RecordBuf {
 impl RecordBuf {
     /// A record of `log` without values.
     pub fn new(log: &str, time: Time) -> Self {
-        let mut record = Self { bytes: Vec::new(), failed: false };
-        record.put(|out| {
+        let mut record = Self::empty();
+        record.begin(log, time);
+        record
+    }
+
+    /// Nothing yet, not even a log.
+    pub const fn empty() -> Self {
+        Self { bytes: Vec::new(), failed: true }
+    }
+
+    /// Forgets what it holds and begins a record of `log`: [`new`](Self::new) where it stands, which spares a stack the copies.
+    pub fn begin(&mut self, log: &str, time: Time) -> &mut Self {
+        self.bytes.clear();
+        self.failed = false;
+        self.put(|out| {
             put_name(out, log)?;
             match time {
                 Time::Arrival => put_u8(out, 0),
@@ -73,7 +86,7 @@ impl RecordBuf {
                 Time::SinceBoot(at) => put_u8(out, 2).and_then(|()| put_varint(out, at)),
             }
         });
-        record
+        self
     }
 
     /// Adds a tag or field.

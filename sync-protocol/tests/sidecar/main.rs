@@ -171,7 +171,7 @@ fn producer() -> Producer<256> {
     let timing = Timing { patience: 100, longest: 1_000, refresh: 1 << 40 };
     let mut producer = Producer::new();
     producer.set_timing(timing);
-    producer.start("d", 9);
+    producer.start("d", 9).unwrap();
     producer
 }
 
@@ -191,6 +191,10 @@ fn answer(producer: &mut Producer<256>, now: u64, message: FromAgent) {
 fn a_device_says_nothing_before_it_is_started_and_no_record_before_it_is_welcome() {
     let mut silent = Producer::<256>::new();
     silent.append(&record(1)).unwrap();
+    assert!(
+        silent.start("", 1).is_err()
+            && silent.start("12345678901234567890123456789012345678901234567890123456789012345", 1).is_err()
+    );
     assert_eq!(silent.transmit(1 << 40, &mut [0; 64]), 0);
 
     let mut producer = producer();

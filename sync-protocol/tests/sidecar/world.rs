@@ -261,7 +261,7 @@ fn started(boot: u64) -> Buffered {
     let timing = Timing { refresh: 5_000_000, ..Timing::DEFAULT };
     let mut producer = Producer::new();
     producer.set_timing(timing);
-    producer.start(DEVICE, boot);
+    producer.start(DEVICE, boot).unwrap();
     producer
 }
 
