@@ -17,6 +17,7 @@ use crate::ingest::host;
 use crate::ingest::intake::Intake;
 use crate::ingest::mqtt::{MqttEndpoint, MqttServerConfig};
 use crate::ingest::route::Routes;
+use crate::ingest::sidecar::{self, SidecarStatus, Sockets};
 use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
@@ -24,7 +25,7 @@ use crate::status::StatusSource;
 use crate::sync::{Packing, SyncShared};
 use crate::tls::door::{self, Door};
 use crate::{sync, tls};
-use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
+use settings::{RingBudget, mqtt_config, mqtt_counters, sidecar_counters, subscriber_counters, sync_config};
 
 mod settings;
 
@@ -52,6 +53,9 @@ pub enum StartError {
     /// A route or subscription is wrong.
     #[error("{0}")]
     Mqtt(String),
+    /// A socket of the sidecar cannot be had.
+    #[error("{0}")]
+    Sidecar(String),
     /// The system gives no random numbers.
     #[error("no random numbers from the system: {0}")]
     Random(getrandom::Error),
@@ -112,6 +116,7 @@ impl App {
             ring: ring.clone(),
             clock,
             sync: Arc::clone(&shared),
+            sidecar: Arc::new(SidecarStatus::default()),
         });
         let (stopping, stop) = watch::channel(false);
         let mut app = Self {
@@ -132,6 +137,7 @@ impl App {
         let connections = app.connections();
         let mut counters = app.start_mqtt(listeners.mqtt, &intake, &stop, connections)?;
         counters.extend(app.start_subscribers(&intake, &stop)?);
+        counters.extend(app.start_sidecar(listeners.sidecar, &intake, &stop, connections)?);
         app.start_host(&intake, &stop);
         app.start_http(listeners.http, counters, &stop, connections)?;
         app.start_sync(incarnation, shared)?;
@@ -215,11 +221,12 @@ impl App {
 
     /// Connections that its listeners may hold.
     fn connections(&self) -> Connections {
-        let Config { mqtt, http, .. } = &self.config;
+        let Config { mqtt, http, sidecar, .. } = &self.config;
         Connections::within_limit(Connections {
             mqtt: mqtt.max_connections as usize,
             http: http.max_connections as usize,
             waiting: crate::http::MAX_WAITING,
+            sidecar: if sidecar.listen.is_empty() { 0 } else { sidecar.max_connections as usize },
         })
     }
 
@@ -268,6 +275,22 @@ impl App {
             self.intake.spawn(subscriber.run(stop.clone()));
         }
         Ok(subscriber_counters(states))
+    }
+
+    /// Starts the links to firmware, and gives what they count.
+    fn start_sidecar(
+        &mut self,
+        sockets: Sockets,
+        intake: &Arc<Intake>,
+        stop: &watch::Receiver<bool>,
+        connections: Connections,
+    ) -> Result<Vec<Extra>, StartError> {
+        let listen = self.config.sidecar.listen.clone();
+        let extra = if listen.is_empty() { Vec::new() } else { sidecar_counters(&self.status.sidecar) };
+        let (intake, clock, stop) = (Arc::clone(intake), self.clock, stop.clone());
+        let start = sidecar::Start { listen, sockets, max_connections: connections.sidecar, intake, clock, stop };
+        sidecar::start(start, &self.status.sidecar, &mut self.intake).map_err(StartError::Sidecar)?;
+        Ok(extra)
     }
 
     fn start_host(&mut self, intake: &Arc<Intake>, stop: &watch::Receiver<bool>) {
@@ -333,6 +356,7 @@ impl App {
 struct Listeners {
     http: TcpListener,
     mqtt: Option<TcpListener>,
+    sidecar: Sockets,
     bound: Endpoints,
 }
 
@@ -345,7 +369,8 @@ impl Listeners {
             let (listener, at) = bind("mqtt.listen", config.mqtt.listen).await?;
             (mqtt, bound.mqtt) = (Some(listener), Some(at));
         }
-        Ok(Self { http, mqtt, bound })
+        let sidecar = Sockets::bind(&config.sidecar.listen, config.sidecar.mode).map_err(StartError::Sidecar)?;
+        Ok(Self { http, mqtt, sidecar, bound })
     }
 
     fn endpoints(&self) -> Endpoints {

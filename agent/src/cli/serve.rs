@@ -97,6 +97,9 @@ fn greet(config: &Config, endpoints: Endpoints) {
         let scheme = if config.mqtt.tls.is_some() { "mqtts" } else { "mqtt" };
         text += &format!("  mqtt      {scheme}://{mqtt}\n");
     }
+    for endpoint in &config.sidecar.listen {
+        text += &format!("  sidecar   {endpoint}\n");
+    }
     text += &format!("  memory    {memory} in RAM, nothing on disk\n");
     text += &match &config.sync.upstream {
         Some(upstream) => format!("  upstream  {}\n", without_password(upstream)),

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
-pub use types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync};
+pub use types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sidecar, Sync};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
 use reader::Reader;

@@ -11,8 +11,9 @@ use pyralog_service::tls::client::ClientTls;
 use super::agent_id;
 use super::reader::Section;
 use super::secret::Secret;
-use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync};
+use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sidecar, Sync};
 use crate::ingest::route::{RouteSpec, Routes};
+use crate::ingest::sidecar::{Endpoint, FileMode};
 use crate::ingest::subscriber::{SubscribeSpec, SubscriberConfig};
 use crate::ring::{EvictionPolicy, RingConfig};
 use crate::tls::server_config;
@@ -32,6 +33,7 @@ pub(super) fn config(root: &mut Section<'_>) -> Config {
         shutdown_grace,
         mqtt: root.section("mqtt", |s| mqtt(s, memory)),
         http: root.section("http", |s| http(s, memory)),
+        sidecar: root.section("sidecar", sidecar),
         host: root.section("host", host),
         sync: root.section("sync", |s| sync(s, memory)),
         log: root.section("log", log),
@@ -136,6 +138,24 @@ fn http(s: &mut Section<'_>, memory: u64) -> Http {
         max_connections: s.integer("max_connections", 64, 1..=100_000) as u32,
         header_timeout: s.duration("header_timeout", Duration::from_secs(15)),
         body_timeout: s.duration("body_timeout", Duration::from_secs(30)),
+    }
+}
+
+fn sidecar(s: &mut Section<'_>) -> Sidecar {
+    let mut listen = Vec::new();
+    for text in s.one_or_more("listen") {
+        match text.parse::<Endpoint>() {
+            Ok(endpoint) if listen.contains(&endpoint) => {
+                s.complain("listen", format!("\"{endpoint}\" is there twice"))
+            }
+            Ok(endpoint) => listen.push(endpoint),
+            Err(message) => s.complain("listen", message),
+        }
+    }
+    Sidecar {
+        listen,
+        mode: s.parsed("mode", FileMode(0o660), str::parse).0,
+        max_connections: s.integer("max_connections", 16, 1..=256) as u32,
     }
 }
 

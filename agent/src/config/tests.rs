@@ -227,6 +227,27 @@ fn certificates_that_cannot_be_used_are_met_at_the_start() {
 }
 
 #[test]
+fn the_sidecar_takes_one_place_or_several_and_names_what_is_wrong() {
+    let one = load_text("[sidecar]\nlisten = \"unix:/run/a.sock\"\nmode = \"0600\"\n").unwrap();
+    assert_eq!((one.config.sidecar.listen.len(), one.config.sidecar.mode), (1, 0o600));
+    assert!(one.resolved.contains("listen = [\"unix:/run/a.sock\"]"), "{}", one.resolved);
+    let two = flag("--set", "sidecar.listen", "unix:/run/a.sock, serial:/dev/ttyS1?baud=9600");
+    let two = load(&Sources { flags: vec![two], ..Sources::default() }).unwrap();
+    assert_eq!(two.config.sidecar.listen.len(), 2);
+    for (line, words) in [
+        ("listen = \"tcp:1\"", "neither a socket nor a serial line"),
+        ("listen = [\"unix:/a\", \"unix:/a\"]", "is there twice"),
+        ("listen = 7", "a string or a list of strings"),
+        ("mode = \"rw\"", "in octal"),
+        ("max_connections = 0", "from 1 to 256"),
+        ("lisen = []", "did you mean `sidecar.listen`"),
+    ] {
+        let told = complaint(&format!("[sidecar]\n{line}\n"));
+        assert!(told.contains(words), "{line}: {told}");
+    }
+}
+
+#[test]
 fn the_example_file_explains_every_key_and_is_a_good_configuration() {
     let text = include_str!("../../../examples/config/agent.toml");
     // Keys that a first configuration leaves out stand there commented; uncommented they must be good too.

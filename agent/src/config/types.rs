@@ -11,6 +11,7 @@ use pyralog_service::without_password;
 
 use super::secret::Secret;
 use crate::ingest::route::RouteSpec;
+use crate::ingest::sidecar::Endpoint;
 use crate::ingest::subscriber::SubscribeSpec;
 use crate::ring::RingConfig;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The HTTP endpoint.
     pub http: Http,
+    /// Where firmware hands in its records.
+    pub sidecar: Sidecar,
     /// Readings of the machine itself.
     pub host: Host,
     /// The way upstream.
@@ -56,6 +59,17 @@ pub struct Mqtt {
     pub subscribe: Vec<SubscribeSpec>,
     /// How topics map to logs, first match first.
     pub routes: Vec<RouteSpec>,
+}
+
+/// Links to firmware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sidecar {
+    /// Sockets and serial lines; none: the sidecar is off.
+    pub listen: Vec<Endpoint>,
+    /// Permission bits of the sockets.
+    pub mode: u32,
+    /// Connections to the sockets at a time.
+    pub max_connections: u32,
 }
 
 /// Name and password of a publisher.

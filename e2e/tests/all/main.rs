@@ -13,5 +13,6 @@ mod pki;
 mod quickstart;
 mod readme_tls;
 mod secrets;
+mod sidecar;
 mod strangers;
 mod tls;
