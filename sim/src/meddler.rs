@@ -32,7 +32,8 @@ pub fn meddle(batch: &[u8], chance: &mut Random) -> Option<Vec<u8>> {
     let victim = *chance.pick(&victims);
     let mut out = MAGIC.to_vec();
     for (at, frame) in frames.iter().enumerate() {
-        let is_first = || at == victims.iter().copied().find(|first| same_log(&frames, *first, victim)).unwrap_or(victim);
+        let is_first =
+            || at == victims.iter().copied().find(|first| same_log(&frames, *first, victim)).unwrap_or(victim);
         match change {
             Change::Schemas if frame.kind == Kind::Schema => {}
             Change::First if is_first() => {}

@@ -12,8 +12,8 @@ use pyralog_sync_protocol::frame::{BatchHead, Hello, HelloAck, LogHead, Reason, 
 use pyralog_sync_protocol::limits::MIN_BATCH;
 use pyralog_sync_protocol::receiver::Terms;
 use pyralog_sync_protocol::{
-    Action, Answer, BatchReceiver, Cursor, Epoch, HelloReceiver, Incarnation, Item, LogName, Sender, SenderConfig, SenderState,
-    Source, Step,
+    Action, Answer, BatchReceiver, Cursor, Epoch, HelloReceiver, Incarnation, Item, LogName, Sender, SenderConfig,
+    SenderState, Source, Step,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::endpoint::Endpoint;
 use crate::ingest::intake::Intake;
-use pyralog_service::LogGate;
 use crate::ring::{Clock, Reservation};
+use pyralog_service::LogGate;
 
 /// What all links work with.
 pub(super) struct Shared {
