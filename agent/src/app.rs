@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pyralog_service::Guesses;
 use pyralog_supervision::{Progress, Pulse};
 use pyralog_sync_protocol::AgentId;
 use tokio::net::TcpListener;
@@ -16,15 +17,16 @@ use crate::http::{Access, Api, HttpCounters, Limits, ServerConfig};
 use crate::ingest::host;
 use crate::ingest::intake::Intake;
 use crate::ingest::mqtt::{MqttEndpoint, MqttServerConfig};
+use crate::ingest::sidecar::{self, SidecarStatus, Sockets};
 use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
 use crate::status::StatusSource;
 use crate::sync::{Packing, SyncShared};
-use crate::tls::door::Door;
+use crate::tls::door::{self, Door};
 use crate::{sync, tls};
 pub use reload::RELOADABLE;
-use settings::{RingBudget, mqtt_config, mqtt_counters, subscriber_counters, sync_config};
+use settings::{RingBudget, mqtt_config, mqtt_counters, sidecar_counters, subscriber_counters, sync_config};
 
 mod reload;
 mod settings;
@@ -57,6 +59,9 @@ pub enum StartError {
     /// A route or subscription is wrong.
     #[error("{0}")]
     Mqtt(String),
+    /// A socket of the sidecar cannot be had.
+    #[error("{0}")]
+    Sidecar(String),
     /// The system gives no random numbers.
     #[error("no random numbers from the system: {0}")]
     Random(getrandom::Error),
@@ -99,6 +104,8 @@ pub struct App {
     sync: Option<JoinHandle<()>>,
     /// Listeners that speak TLS.
     doors: Vec<Door>,
+    /// Wrong passwords and tokens, at whichever listener.
+    guesses: Arc<Guesses>,
     /// Loops without which nothing works.
     pulse: Pulse,
     /// What a new configuration can change while all runs.
@@ -111,7 +118,7 @@ impl App {
     /// # Errors
     /// Names the key or file that is at fault.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        tls::install_provider();
+        pyralog_service::tls::install_provider();
         let listeners = Listeners::bind(&config).await?;
         let endpoints = listeners.endpoints();
         let ring = Ring::new(config.storage.clone(), Budget::new(config.storage.max_memory));
@@ -127,6 +134,7 @@ impl App {
             ring: ring.clone(),
             clock,
             sync: Arc::clone(&shared),
+            sidecar: Arc::new(SidecarStatus::default()),
         });
         let (stopping, stop) = watch::channel(false);
         let mut app = Self {
@@ -139,6 +147,7 @@ impl App {
             upkeep: JoinSet::new(),
             sync: None,
             doors: Vec::new(),
+            guesses: Arc::default(),
             pulse,
             changeable: reload::Changeable::default(),
             config,
@@ -149,6 +158,7 @@ impl App {
         let connections = app.connections();
         let mut counters = app.start_mqtt(listeners.mqtt, &intake, &stop, connections)?;
         counters.extend(app.start_subscribers(&intake, &stop)?);
+        counters.extend(app.start_sidecar(listeners.sidecar, &intake, &stop, connections)?);
         app.start_host(&intake, &stop);
         app.start_http(listeners.http, counters, &stop, connections)?;
         app.start_sync(incarnation, shared)?;
@@ -249,11 +259,12 @@ impl App {
 
     /// Connections that its listeners may hold.
     fn connections(&self) -> Connections {
-        let Config { mqtt, http, .. } = &self.config;
+        let Config { mqtt, http, sidecar, .. } = &self.config;
         Connections::within_limit(Connections {
             mqtt: mqtt.max_connections as usize,
             http: http.max_connections as usize,
             waiting: crate::http::MAX_WAITING,
+            sidecar: if sidecar.listen.is_empty() { 0 } else { sidecar.max_connections as usize },
         })
     }
 
@@ -271,7 +282,8 @@ impl App {
         connections: Connections,
     ) -> Result<Vec<Extra>, StartError> {
         let Some(listener) = listener else { return Ok(Vec::new()) };
-        let config = MqttServerConfig { max_connections: connections.mqtt, ..mqtt_config(&self.config.mqtt)? };
+        let (max_connections, guesses) = (connections.mqtt, Arc::clone(&self.guesses));
+        let config = MqttServerConfig { max_connections, guesses, ..mqtt_config(&self.config.mqtt)? };
         let tls = config.tls.clone();
         self.doors.extend(tls.clone());
         let sink: Arc<Intake> = Arc::clone(intake);
@@ -300,6 +312,22 @@ impl App {
         Ok(subscriber_counters(states))
     }
 
+    /// Starts the links to firmware, and gives what they count.
+    fn start_sidecar(
+        &mut self,
+        sockets: Sockets,
+        intake: &Arc<Intake>,
+        stop: &watch::Receiver<bool>,
+        connections: Connections,
+    ) -> Result<Vec<Extra>, StartError> {
+        let listen = self.config.sidecar.listen.clone();
+        let extra = if listen.is_empty() { Vec::new() } else { sidecar_counters(&self.status.sidecar) };
+        let (intake, clock, stop) = (Arc::clone(intake), self.clock, stop.clone());
+        let start = sidecar::Start { listen, sockets, max_connections: connections.sidecar, intake, clock, stop };
+        sidecar::start(start, &self.status.sidecar, &mut self.intake).map_err(StartError::Sidecar)?;
+        Ok(extra)
+    }
+
     fn start_host(&mut self, intake: &Arc<Intake>, stop: &watch::Receiver<bool>) {
         if !self.config.host.enabled {
             return;
@@ -322,7 +350,7 @@ impl App {
     ) -> Result<(), StartError> {
         let http = &self.config.http;
         let counters = Arc::new(HttpCounters::default());
-        let access = Arc::new(Access::new(&http.tokens));
+        let access = Arc::new(Access::new(&http.tokens, Arc::clone(&self.guesses)));
         self.changeable.http = Some(Arc::clone(&access));
         let api = Api {
             ring: self.ring.clone(),
@@ -335,7 +363,7 @@ impl App {
             stopping: stop.clone(),
         };
         let server = ServerConfig {
-            tls: http.tls.as_ref().map(|tls| Door::open(tls, &[b"http/1.1"])).transpose()?,
+            tls: http.tls.as_ref().map(|tls| Door::open(tls, &[door::HTTP])).transpose()?,
             max_connections: connections.http,
             max_waiting: connections.waiting,
             header_timeout: http.header_timeout,
@@ -365,6 +393,7 @@ impl App {
 struct Listeners {
     http: TcpListener,
     mqtt: Option<TcpListener>,
+    sidecar: Sockets,
     bound: Endpoints,
 }
 
@@ -377,7 +406,8 @@ impl Listeners {
             let (listener, at) = bind("mqtt.listen", config.mqtt.listen).await?;
             (mqtt, bound.mqtt) = (Some(listener), Some(at));
         }
-        Ok(Self { http, mqtt, bound })
+        let sidecar = Sockets::bind(&config.sidecar.listen, config.sidecar.mode).map_err(StartError::Sidecar)?;
+        Ok(Self { http, mqtt, sidecar, bound })
     }
 
     fn endpoints(&self) -> Endpoints {

@@ -6,12 +6,13 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pyralog_service::host;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -138,13 +139,12 @@ impl<M: Member> Crowd<M> {
         let leave = idle.div_ceil(PART).max(usize::from(whose != from));
         silent.into_iter().take(leave).map(|(_, member)| Arc::clone(member)).collect()
     }
-}
 
-/// What counts as one host: an address, and of IPv6 the network, of which a host has all addresses.
-pub(crate) fn host(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
+    /// Of the connections from the host of `peer` the one that has been silent longest.
+    pub(crate) fn longest_silent(&self, peer: IpAddr, now: Instant) -> Option<Arc<M>> {
+        let (from, members) = (host(peer), self.members.lock());
+        let of_host = members.values().filter(|(other, _)| *other == from);
+        of_host.max_by_key(|(_, member)| member.mark().silence(now)).map(|(_, member)| Arc::clone(member))
     }
 }
 
@@ -220,12 +220,5 @@ mod tests {
         drop(place);
         left.await;
         crowd.empty(|_| ()).await;
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_host_and_a_mapped_address_is_ipv4() {
-        assert_eq!(host("2001:db8::1".parse().unwrap()), host("2001:db8::ffff".parse().unwrap()));
-        assert_ne!(host("2001:db8::1".parse().unwrap()), host("2001:db8:0:1::1".parse().unwrap()));
-        assert_eq!(host("::ffff:10.0.0.1".parse().unwrap()), HOG);
     }
 }

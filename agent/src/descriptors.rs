@@ -14,6 +14,8 @@ pub(crate) struct Connections {
     pub(crate) http: usize,
     /// By HTTP that wait for a place.
     pub(crate) waiting: usize,
+    /// To the sidecar's sockets.
+    pub(crate) sidecar: usize,
 }
 
 impl Connections {
@@ -34,7 +36,14 @@ impl Connections {
 
     fn of(self, limit: usize) -> Self {
         let room = limit.saturating_sub(SPARE).max(8);
-        Self { mqtt: self.mqtt.min(room / 2), http: self.http.min(room / 4), waiting: self.waiting.min(room / 4) }
+        let sidecar = self.sidecar.min(room / 8);
+        let room = room - sidecar;
+        Self {
+            mqtt: self.mqtt.min(room / 2),
+            http: self.http.min(room / 4),
+            waiting: self.waiting.min(room / 4),
+            sidecar,
+        }
     }
 }
 
@@ -52,10 +61,12 @@ mod tests {
 
     #[test]
     fn under_a_low_limit_each_listener_keeps_its_part() {
-        let wanted = Connections { mqtt: 10_000, http: 64, waiting: 128 };
+        let wanted = Connections { mqtt: 10_000, http: 64, waiting: 128, sidecar: 0 };
         assert_eq!(wanted.of(20_000), Connections { mqtt: 9_976, ..wanted });
-        assert_eq!(wanted.of(256), Connections { mqtt: 104, http: 52, waiting: 52 });
-        assert_eq!(wanted.of(0), Connections { mqtt: 4, http: 2, waiting: 2 });
+        assert_eq!(wanted.of(256), Connections { mqtt: 104, http: 52, waiting: 52, sidecar: 0 });
+        assert_eq!(wanted.of(0), Connections { mqtt: 4, http: 2, waiting: 2, sidecar: 0 });
         assert_eq!(wanted.of(usize::MAX), wanted);
+        let with_firmware = Connections { sidecar: 16, ..wanted };
+        assert_eq!(with_firmware.of(256), Connections { mqtt: 96, http: 48, waiting: 48, sidecar: 16 });
     }
 }

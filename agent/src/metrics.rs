@@ -167,6 +167,8 @@ impl Parts {
         gauge(encoder, "http_connections", "Open HTTP connections", http.connections() as f64)?;
         count(encoder, "http_turned_away", "HTTP connections closed at once", http.turned_away_total())?;
         count(encoder, "http_unauthorized", "Requests without a good token", http.unauthorized_total())?;
+        let help = "Requests not looked at, since too many wrong tokens came from their host";
+        count(encoder, "http_shut_out", help, http.shut_out_total())?;
         count(encoder, "http_body_bytes", "Bytes of request bodies", http.body_bytes_total())?;
         count(encoder, "http_refused", "Lines, records and values that were not stored", http.refused_total())?;
         let mut family = encoder.encode_descriptor("http_answers", "Answers by class", None, MetricType::Counter)?;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::ingest::sidecar::{SidecarStatus, SidecarView};
 use crate::ring::{Account, Clock, LossReason, Ring};
 use crate::sync::SyncShared;
 
@@ -24,6 +25,8 @@ pub struct StatusSource {
     pub clock: Clock,
     /// The way upstream.
     pub sync: Arc<SyncShared>,
+    /// Links to firmware.
+    pub sidecar: Arc<SidecarStatus>,
 }
 
 /// The document of `GET /v1/status`. Times are seconds.
@@ -43,6 +46,9 @@ pub struct Status {
     pub memory: Memory,
     /// The way upstream.
     pub sync: SyncView,
+    /// Links to firmware; left out if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<SidecarView>,
     /// Account of each log.
     pub logs: BTreeMap<String, LogView>,
 }
@@ -111,6 +117,7 @@ impl StatusSource {
                 next_attempt_s: report.next_attempt_in().map(|wait| wait.as_secs_f64()),
                 last_error: report.last_error,
             },
+            sidecar: self.sidecar.view(),
             logs: logs.collect(),
         }
     }

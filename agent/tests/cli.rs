@@ -49,7 +49,7 @@ fn a_first_reading_goes_in_and_comes_back_and_sigterm_ends_it_well() {
     let mut running = Running::start(&[]);
     let url = running.1.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    pyralog_agent::tls::install_provider();
+    pyralog_service::tls::install_provider();
     let written =
         runtime.block_on(reqwest::Client::new().post(format!("{url}/write")).body("climate temp=21.5 7").send());
     assert_eq!(written.unwrap().status(), 204);
@@ -80,7 +80,7 @@ fn a_second_signal_does_not_wait_for_a_hub_that_is_away() {
     // Nobody listens on port 9 of this machine; the stop would try to ship for an hour.
     let mut running = Running::start(&["--upstream", "http://127.0.0.1:9", "--set", "shutdown_grace=1h"]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    pyralog_agent::tls::install_provider();
+    pyralog_service::tls::install_provider();
     let client = reqwest::Client::new();
     runtime.block_on(client.post(format!("{}/write", running.1)).body("climate temp=1").send()).unwrap();
     running.signal("TERM");

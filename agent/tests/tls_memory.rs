@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use pyralog_agent::config::Tls;
 use pyralog_agent::tls::door::{CONNECTION_BYTES, Door, Stream};
+use pyralog_service::tls::Pair;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 /// A door with a certificate of its own, and that certificate.
 fn door(folder: &std::path::Path) -> (Door, CertificateDer<'static>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let tls = Tls { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+    let tls = Pair { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
     std::fs::write(&tls.cert, made.cert.pem()).unwrap();
     std::fs::write(&tls.key, made.signing_key.serialize_pem()).unwrap();
     (Door::open(&tls, &[]).unwrap(), made.cert.der().clone())
@@ -99,6 +99,35 @@ fn a_connection_holds_no_more_than_is_charged_for_it() {
     println!("a busy TLS connection: {held} bytes at most");
     assert!(held <= CONNECTION_BYTES, "{held} bytes");
     assert!(held >= CONNECTION_BYTES / 4, "{held} bytes: far less than is charged");
+}
+
+#[test]
+fn a_record_of_the_largest_size_may_come_with_the_end_of_the_handshake() {
+    let folder = tempfile::tempdir().unwrap();
+    let (door, trusted) = door(folder.path());
+    let take_all = |shaken: std::io::Result<Stream>| async move {
+        let mut input = vec![0; 16 << 10];
+        shaken.unwrap().read_exact(&mut input).await.unwrap();
+        assert!(input.iter().all(|byte| *byte == 1));
+    };
+    let peak = peak(&door, take_all, move |address| {
+        let mut stream = connect(address, trusted);
+        stream.conn.write_tls(&mut stream.sock).unwrap();
+        while stream.conn.is_handshaking() {
+            stream.conn.read_tls(&mut stream.sock).unwrap();
+            stream.conn.process_new_packets().unwrap();
+        }
+        // As over a slow network, or to a busy agent: all of it is there at once.
+        stream.conn.writer().write_all(&vec![1; 16 << 10]).unwrap();
+        let mut last = Vec::new();
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut last).unwrap();
+        }
+        stream.sock.write_all(&last).unwrap();
+        let _ = stream.sock.read(&mut [0; 64]);
+    });
+    let held = peak.saturating_sub(16 << 10);
+    assert!(held <= CONNECTION_BYTES, "{held} bytes");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A running `pyralog-agent`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub struct Options {
     settings: Vec<(String, String)>,
     toml: String,
     descriptors: Option<u32>,
+    ca: Option<PathBuf>,
     env: Vec<(String, String)>,
 }
 
@@ -30,16 +31,26 @@ pub struct Agent {
     pub process: Process,
     /// Base URL of its HTTP API, without a slash at the end.
     pub url: String,
+    /// Where it takes HTTP.
+    pub http: SocketAddr,
     /// Where it takes MQTT.
     pub mqtt: SocketAddr,
+    /// Which certificate its HTTP API has, if it speaks TLS.
+    pub ca: Option<PathBuf>,
     client: Client,
 }
 
 impl Options {
     /// An agent called `id` that syncs often and reads no host values.
     pub fn new(id: &str) -> Self {
-        let options =
-            Self { id: id.to_owned(), settings: Vec::new(), toml: String::new(), descriptors: None, env: Vec::new() };
+        let options = Self {
+            id: id.to_owned(),
+            settings: Vec::new(),
+            toml: String::new(),
+            descriptors: None,
+            ca: None,
+            env: Vec::new(),
+        };
         options.set("host.enabled", "false").set("sync.interval", "100ms")
     }
 
@@ -62,6 +73,13 @@ impl Options {
     pub fn toml(mut self, text: &str) -> Self {
         self.toml.push_str(text);
         self
+    }
+
+    /// Speaks HTTPS with this certificate and its key; what asks it trusts the certificate.
+    #[must_use]
+    pub fn https(self, cert: &Path, key: &Path) -> Self {
+        let options = self.set("http.tls_cert", &cert.display().to_string());
+        Self { ca: Some(cert.to_owned()), ..options.set("http.tls_key", &key.display().to_string()) }
     }
 
     /// Sets a variable of its environment.
@@ -109,7 +127,11 @@ impl Options {
         let mut process = Process::start("pyralog-agent", command)?;
         let found = process.find("its addresses", |text| Some((address_in(text, "http")?, address_in(text, "mqtt")?)));
         let (http, mqtt) = found.await?;
-        let agent = Agent { process, url: format!("http://{http}"), mqtt, client: http::client()? };
+        let (scheme, client) = match &self.ca {
+            None => ("http", http::client()?),
+            Some(ca) => ("https", http::trusting(ca, None)?),
+        };
+        let agent = Agent { process, url: format!("{scheme}://{http}"), http, mqtt, ca: self.ca.clone(), client };
         wait::until("the agent to be ready", wait::LONG, async || {
             http::bytes(agent.client.get(format!("{}/readyz", agent.url))).await.map(Some)
         })

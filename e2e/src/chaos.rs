@@ -1,17 +1,18 @@
 //! Chaos: real processes, faults that come at random from a seed, and an account that must hold to the last record.
 //!
-//! A run is a series of short rounds. In each, writers stream numbered records into the agents while one fault happens; every few
-//! rounds the writers rest, everything is shipped, and the hub's records are held against what was sent.
+//! A run is a series of short rounds. In each, writers stream numbered records into the agents while faults happen, one to three
+//! at once; every few rounds the writers rest, everything is shipped, and the hub's records are held against what was sent.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
+pub mod act;
 pub mod faults;
 pub mod ledger;
 pub mod oracle;
-pub mod proxy;
 pub mod record;
+pub mod script;
 pub mod slot;
 pub mod space;
 pub mod world;
@@ -19,6 +20,7 @@ pub mod writers;
 
 use faults::Fault;
 use oracle::Totals;
+use script::Script;
 use world::{Size, World};
 
 use crate::Result;
@@ -31,10 +33,14 @@ pub struct Plan {
     pub seed: u64,
     /// Rounds.
     pub rounds: u64,
+    /// Only this round of the seed, over and over.
+    pub only: Option<u64>,
     /// Faults to choose from.
     pub faults: Vec<Fault>,
-    /// Whether they come in this order, instead of at random.
+    /// Whether each round has the next of them, and others at random.
     pub in_order: bool,
+    /// How many may happen at once.
+    pub at_once: u64,
     /// Rounds between two reckonings.
     pub reckon_every: u64,
     /// The processes.
@@ -46,6 +52,8 @@ pub struct Plan {
 pub struct Outcome {
     /// Rounds by fault.
     pub rounds: BTreeMap<Fault, u64>,
+    /// Rounds by how many faults happened at once.
+    pub at_once: BTreeMap<usize, u64>,
     /// The reckoning.
     pub totals: Totals,
     /// Starts of processes after the first ones.
@@ -62,31 +70,37 @@ pub struct Outcome {
     pub left_out: Vec<Fault>,
 }
 
-/// Where a run is.
-#[derive(Debug, Clone, Copy)]
-pub struct Step {
-    /// The round, from 1.
-    pub round: u64,
-    /// What happens in it.
-    pub fault: Fault,
+/// Rounds with answers lost to sensors after which some of what they sent must have been stored all the same.
+const TELLING: u64 = 8;
+
+impl Outcome {
+    /// Whether enough answers were lost to sensors, and yet nothing was stored without an acknowledgement, or nothing twice: then
+    /// this run says nothing of such records.
+    pub fn is_blind(&self) -> bool {
+        let deaf = self.rounds.get(&Fault::SensorDeaf).copied().unwrap_or_default();
+        deaf >= TELLING && (self.totals.unknown_committed == 0 || self.totals.repeated == 0)
+    }
 }
 
-/// Runs a plan with its files in `folder`, and tells `progress` of each round.
+/// Runs a plan with its files in `folder`, and tells `progress` of each round. What happens in the rounds is written to `rounds.txt`.
 ///
 /// # Errors
 /// A broken promise, with the round, and everything that processes said in the folder.
-pub async fn run(folder: &Path, plan: &Plan, mut progress: impl FnMut(Step)) -> Result<Outcome> {
+pub async fn run(folder: &Path, plan: &Plan, mut progress: impl FnMut(&Script)) -> Result<Outcome> {
     let mut random = Random::new(plan.seed);
     let mut world = World::start(folder, &plan.size, &mut random).await?;
-    let (mut outcome, mut at) = (Outcome::default(), 0);
-    let ended = rounds(&mut world, plan, &mut random, &mut outcome, |step| {
-        at = step.round;
-        progress(step);
+    let mut notes = std::fs::File::create(folder.join("rounds.txt"))?;
+    let (mut outcome, mut at) = (Outcome::default(), String::new());
+    let ended = rounds(&mut world, plan, &mut outcome, |script| {
+        at = script.to_string();
+        // Without it the run is as good; the last line is in the error.
+        let _ = writeln!(notes, "{at}");
+        progress(script);
     })
     .await;
     if let Err(error) = ended {
         world.write_logs()?;
-        return Err(format!("round {at}: {error}").into());
+        return Err(format!("{error}\n  {at}").into());
     }
     outcome.restarts = world.restarts;
     outcome.replies = world.replies();
@@ -106,9 +120,8 @@ pub async fn run(folder: &Path, plan: &Plan, mut progress: impl FnMut(Step)) -> 
 async fn rounds(
     world: &mut World,
     plan: &Plan,
-    random: &mut Random,
     outcome: &mut Outcome,
-    mut progress: impl FnMut(Step),
+    mut progress: impl FnMut(&Script),
 ) -> Result<()> {
     let (faults, left_out): (Vec<_>, Vec<_>) =
         plan.faults.iter().copied().partition(|fault| world.has_disk() || !fault.needs_disk());
@@ -116,16 +129,19 @@ async fn rounds(
     if faults.is_empty() {
         return Err("no fault is left to choose from".into());
     }
+    let agents = world.agents.len() as u64;
     for round in 1..=plan.rounds {
-        let chosen = if plan.in_order { round - 1 } else { random.below(faults.len() as u64) };
-        let fault = faults.get((chosen % faults.len() as u64) as usize).copied().ok_or("no such fault")?;
-        progress(Step { round, fault });
-        tokio::time::sleep(Duration::from_millis(50 + random.below(250))).await;
-        faults::inject(world, fault, random).await.map_err(|error| format!("{}: {error}", fault.name()))?;
-        tokio::time::sleep(Duration::from_millis(50 + random.below(250))).await;
-        *outcome.rounds.entry(fault).or_default() += 1;
+        let in_turn = faults.iter().cycle().nth((round as usize - 1) % faults.len()).copied();
+        let number = plan.only.unwrap_or(round);
+        let script = Script::draw(plan.seed, number, &faults, in_turn.filter(|_| plan.in_order), plan.at_once, agents);
+        progress(&script);
+        script.happen(world).await?;
+        for fault in &script.faults {
+            *outcome.rounds.entry(*fault).or_default() += 1;
+        }
+        *outcome.at_once.entry(script.faults.len()).or_default() += 1;
         if round % plan.reckon_every == 0 {
-            world.reckon().await.map_err(|error| format!("{}: {error}", fault.name()))?;
+            world.reckon().await?;
         }
     }
     outcome.totals = world.reckon_all().await.map_err(|error| format!("at the end: {error}"))?;

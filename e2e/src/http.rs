@@ -22,15 +22,24 @@ pub fn client() -> Result<Client> {
 /// # Errors
 /// When the files are no good.
 pub fn trusting(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<Client> {
+    Ok(builder_trusting(ca, identity)?.build()?)
+}
+
+/// As [`trusting`], for what is to be set beyond.
+///
+/// # Errors
+/// When the files are no good.
+pub fn builder_trusting(ca: &Path, identity: Option<(&Path, &Path)>) -> Result<ClientBuilder> {
     let mut builder = builder().tls_certs_only(Certificate::from_pem_bundle(&std::fs::read(ca)?)?);
     if let Some((cert, key)) = identity {
         let pem = [std::fs::read(cert)?, std::fs::read(key)?].concat();
         builder = builder.identity(Identity::from_pem(&pem)?);
     }
-    Ok(builder.build()?)
+    Ok(builder)
 }
 
-fn builder() -> ClientBuilder {
+/// As [`client`], for what is to be set beyond.
+pub fn builder() -> ClientBuilder {
     // An error means that another test of this process has installed it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().timeout(Duration::from_secs(60)).no_proxy()

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod mqtt;
 pub mod packets;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod rate;
 pub mod scenario;

@@ -4,7 +4,6 @@
 //! under the cap plus 16 MiB, and did a client who does nothing wrong go on being served.
 
 pub mod cases;
-mod link;
 pub mod load;
 pub mod neighbour;
 pub mod plot;

@@ -30,6 +30,13 @@ pub fn publish_head(out: &mut Vec<u8>, qos: u8, id: u16, topic: &str, payload: u
     }
 }
 
+/// Marks a PUBLISH as one that was sent before.
+pub fn again(packet: &mut [u8]) {
+    if let Some(head) = packet.first_mut() {
+        *head |= 8;
+    }
+}
+
 fn length(out: &mut Vec<u8>, mut rest: usize) {
     loop {
         let more = rest >= 128;
@@ -55,5 +62,9 @@ mod tests {
         out.clear();
         publish_head(&mut out, 0, 0, "t", 256 << 20 >> 1);
         assert_eq!(out[1..5], [0x83, 0x80, 0x80, 0x40]);
+        out.clear();
+        publish(&mut out, 1, 7, "t", b"xy");
+        again(&mut out);
+        assert_eq!(out[0], 0x3a);
     }
 }

@@ -15,7 +15,5 @@ pub mod run;
 pub mod scan;
 pub mod session;
 pub mod store;
-mod throttle;
 pub mod tls;
 pub mod verify;
-mod watched;

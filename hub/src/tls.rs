@@ -1,17 +1,14 @@
 //! TLS at the hub's door: certificate, key and the authorities of clients from PEM files, read again when they change.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::RootCertStore;
+use pyralog_service::Watched;
+use pyralog_service::tls::{PemError, authorities, certificates, private_key, revocations};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
-
-use crate::watched::Watched;
 
 /// Which files the hub's TLS is made of, and what it asks of clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,16 +46,12 @@ pub enum ClientAuth {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or is not PEM of the right kind.
-    #[error("{key}: {}: {reason}; it must be a PEM file with {wanted}", path.display())]
+    #[error("{key}: {file}")]
     File {
         /// The key that names it.
         key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What reading it said.
-        reason: String,
-        /// What it should hold.
-        wanted: &'static str,
+        /// The file and what it must hold.
+        file: PemError,
     },
     /// The files are good and do not go together.
     #[error("tls.cert {} and tls.key {} do not go together: {reason}", cert.display(), key.display())]
@@ -105,9 +98,9 @@ impl Tls {
 
 fn server_config(files: &TlsFiles) -> Result<rustls::ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let certs = certificates("tls.cert", &files.cert, "the hub's certificate and those between it and its authority")?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| bad("tls.key", &files.key, &error, "the private key of tls.cert"))?;
+    const CHAIN: &str = "the hub's certificate and those between it and its authority";
+    let certs = certificates(&files.cert, CHAIN).map_err(bad("tls.cert"))?;
+    let key = private_key(&files.key, "the private key of tls.cert").map_err(bad("tls.key"))?;
     let pair = |reason: rustls::Error| TlsError::Pair {
         cert: files.cert.clone(),
         key: files.key.clone(),
@@ -134,53 +127,26 @@ type Verifier = Arc<dyn rustls::server::danger::ClientCertVerifier>;
 
 fn verifier(clients: &Clients, provider: Arc<CryptoProvider>) -> Result<Verifier, TlsError> {
     const WANTED: &str = "the authorities that sign clients' certificates";
+    const LISTS: &str = "a revocation list of each authority";
     let ca = &clients.ca;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("tls.client_ca", ca, WANTED)? {
-        roots.add(certificate).map_err(|error| bad("tls.client_ca", ca, &error, WANTED))?;
-    }
+    let bad_ca = bad("tls.client_ca");
+    let roots = authorities(ca, WANTED).map_err(&bad_ca)?;
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     if let Some(file) = &clients.crl {
         // Authorities between a root and a client would need lists of their own.
-        builder = builder.with_crls(revocations(file)?).only_check_end_entity_revocation();
+        builder = builder
+            .with_crls(revocations(file, LISTS).map_err(bad("tls.client_crl"))?)
+            .only_check_end_entity_revocation();
     }
     if clients.auth == ClientAuth::Optional {
         builder = builder.allow_unauthenticated();
     }
-    let file = |error: &VerifierBuilderError| match (error, &clients.crl) {
-        (VerifierBuilderError::InvalidCrl(_), Some(crl)) => ("tls.client_crl", crl.clone()),
-        _ => ("tls.client_ca", ca.clone()),
-    };
-    builder.build().map_err(|error| {
-        let (key, path) = file(&error);
-        bad(key, &path, &error, WANTED)
+    builder.build().map_err(|error| match (&error, &clients.crl) {
+        (VerifierBuilderError::InvalidCrl(_), Some(crl)) => bad("tls.client_crl")(PemError::new(crl, error, LISTS)),
+        _ => bad_ca(PemError::new(ca, error, WANTED)),
     })
 }
 
-fn revocations(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let read = CertificateRevocationListDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let none =
-        |reason: &dyn std::fmt::Display| bad("tls.client_crl", file, reason, "a revocation list of each authority");
-    match read {
-        Ok(found) if found.is_empty() => Err(none(&"it holds no revocation list")),
-        Ok(found) => Ok(found),
-        Err(error) => Err(none(&error)),
-    }
-}
-
-fn certificates(
-    key: &'static str,
-    path: &Path,
-    wanted: &'static str,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(found) if found.is_empty() => Err(bad(key, path, &"it holds no certificate", wanted)),
-        Ok(found) => Ok(found),
-        Err(error) => Err(bad(key, path, &error, wanted)),
-    }
-}
-
-fn bad(key: &'static str, path: &Path, reason: &dyn std::fmt::Display, wanted: &'static str) -> TlsError {
-    TlsError::File { key, path: path.to_owned(), reason: reason.to_string(), wanted }
+fn bad(key: &'static str) -> impl Fn(PemError) -> TlsError {
+    move |file| TlsError::File { key, file }
 }

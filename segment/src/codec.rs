@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 use thiserror::Error;
 
-use crate::schema::{Schema, SchemaError};
+use crate::schema::{ColumnType, Schema, SchemaError};
 use crate::{arrow_zstd, packed};
 
 /// How the body of a segment is encoded. The codes travel in frame headers.
@@ -102,6 +102,18 @@ pub fn decode(
 /// encoded one after the other, so it grows with the rows but hardly with the columns.
 pub fn scratch_bytes(rows: usize, schema: &Schema) -> usize {
     packed::scratch_bytes(rows, schema)
+}
+
+/// Most bytes that an encoded batch of such columns takes beyond its raw data: what is said of each column, and its padding.
+///
+/// For `arrow-zstd` that is far more than a few records themselves: an Arrow message pads each of a column's two or three buffers to 64
+/// bytes and describes it in 16 (Arrow columnar format, "Encapsulated message format"), and has a message of its own for each dictionary.
+pub fn overhead_bytes(encoding: Encoding, columns: impl Iterator<Item = ColumnType>) -> usize {
+    let (fixed, plain, tag) = match encoding {
+        Encoding::Packed => (64, 32, 48),
+        Encoding::ArrowZstd => (640, 336, 1_024),
+    };
+    columns.fold(fixed, |sum, ty| sum + if ty == ColumnType::Tag { tag } else { plain })
 }
 
 /// Why a batch could not be encoded.

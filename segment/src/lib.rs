@@ -25,7 +25,9 @@ mod output;
 mod packed;
 mod schema;
 
-pub use codec::{DecodeError, DecodeLimits, EncodeError, Encoding, UnknownEncoding, decode, encode, scratch_bytes};
+pub use codec::{
+    DecodeError, DecodeLimits, EncodeError, Encoding, UnknownEncoding, decode, encode, overhead_bytes, scratch_bytes,
+};
 pub use output::{Format, OutputError, RecordsWriter, UnknownFormat};
 pub use schema::{
     Column, ColumnType, MAX_COLUMN_NAME, MAX_COLUMNS, Place, RESERVED_NAMES, Schema, SchemaError, TIME_COLUMN,

@@ -34,6 +34,8 @@ pub struct Agent {
     pub watcher: Arc<Watcher>,
     shared: Arc<SyncShared>,
     taps: Arc<Taps>,
+    /// How often the store had been put back when it began.
+    restores: u64,
     driver: JoinHandle<()>,
     upkeep: Vec<JoinHandle<()>>,
 }
@@ -55,7 +57,7 @@ impl Agent {
         world.ledger.lock().begin(incarnation, number);
         world.note(Event::AgentUp(number));
         world.count("agents");
-        let plan = &world.plan;
+        let (plan, restores) = (&world.plan, world.ledger.lock().restores());
         let ring = Ring::new(plan.ring.clone(), Budget::new(plan.ring.max_memory));
         let watcher = Arc::new(Watcher::new(incarnation, ring.clone()));
         let (shared, taps) = (Arc::new(SyncShared::default()), Arc::new(Taps::default()));
@@ -67,7 +69,7 @@ impl Agent {
             spawn(world, pack(ring.clone(), plan.packing, random)),
             spawn(world, seal(Arc::clone(world), ring.clone())),
         ];
-        Self { number, incarnation, ring, watcher, shared, taps, driver, upkeep }
+        Self { number, incarnation, ring, watcher, shared, taps, restores, driver, upkeep }
     }
 
     /// Whether a hub told it to stop for good.
@@ -114,7 +116,11 @@ impl Agent {
         let ended = timeout(GRACE, &mut self.driver).await.is_ok();
         if ended && !self.is_fenced() {
             world.count("flushes that shipped all");
-            world.ledger.lock().life_mut(self.incarnation).flushed = true;
+            // Unless what it shipped went with a store that was put back meanwhile.
+            let mut ledger = world.ledger.lock();
+            let is_kept = ledger.restores() == self.restores;
+            ledger.life_mut(self.incarnation).flushed = is_kept;
+            drop(ledger);
             if self.ring.sync_logs().iter().any(|log| log.cursor.next_offset < log.head) {
                 world.fail(format!("agent {}: its flush ended before all was shipped", self.number));
             }

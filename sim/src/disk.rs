@@ -29,6 +29,8 @@ pub struct Platter {
     objects: BTreeMap<String, Bytes>,
     /// For a store that is broken on purpose: creates until one is lost.
     creates: u64,
+    /// How often it was put back to what it was once.
+    age: u64,
 }
 
 /// The platter as one hub sees it, or as it is.
@@ -55,6 +57,24 @@ impl Disk {
 }
 
 impl Platter {
+    /// All that it holds.
+    pub fn copy(&self) -> BTreeMap<String, Bytes> {
+        self.objects.clone()
+    }
+
+    /// Puts it back to what it held once; what was asked of it before will fail. Gives how many objects are gone.
+    pub fn put_back(&mut self, objects: &BTreeMap<String, Bytes>) -> u64 {
+        let gone = self.objects.keys().filter(|name| !objects.contains_key(*name)).count();
+        self.objects.clone_from(objects);
+        self.age += 1;
+        gone as u64
+    }
+
+    /// How often it was put back.
+    pub(crate) fn age(&self) -> u64 {
+        self.age
+    }
+
     fn put(&mut self, name: &str, object: Bytes, sabotage: Sabotage) -> Result<()> {
         let exists = self.objects.contains_key(name);
         if exists && sabotage != Sabotage::OverwritingStore {

@@ -23,6 +23,15 @@ pub struct Ledger {
     epochs: BTreeMap<u32, Incarnation>,
     /// Epochs whose record was stored and not looked at yet.
     new_epochs: Vec<u32>,
+    restores: u64,
+}
+
+/// What hubs had promised at one moment: who opened which epoch, and of each log what they heard of and acknowledged.
+#[derive(Debug, Clone, Default)]
+pub struct Mark {
+    epochs: BTreeMap<u32, Incarnation>,
+    logs: BTreeMap<(Incarnation, String), (u64, u64)>,
+    flushed: Vec<Incarnation>,
 }
 
 /// One incarnation of the agent.
@@ -45,6 +54,8 @@ pub struct LogLife {
     pub heard: u64,
     /// The highest cursor that a hub acknowledged.
     pub acknowledged: u64,
+    /// What hubs had acknowledged when the store was last put back: no cursor may ever be below.
+    pub floor: u64,
 }
 
 impl Ledger {
@@ -86,6 +97,33 @@ impl Ledger {
     /// Who opened the newest epoch.
     pub fn newest_opener(&self) -> Option<Incarnation> {
         self.epochs.last_key_value().map(|(_, opener)| *opener)
+    }
+
+    /// What hubs have promised so far.
+    pub fn mark(&self) -> Mark {
+        let logs = self.lives.iter().flat_map(|(who, life)| {
+            life.logs.iter().map(|(name, log)| ((*who, name.clone()), (log.heard, log.acknowledged)))
+        });
+        let flushed = self.lives.iter().filter(|(_, life)| life.flushed).map(|(who, _)| *who);
+        Mark { epochs: self.epochs.clone(), logs: logs.collect(), flushed: flushed.collect() }
+    }
+
+    /// Forgets what was promised since the mark: the store that it rested on is gone.
+    pub fn put_back(&mut self, mark: &Mark) {
+        self.restores += 1;
+        self.epochs.clone_from(&mark.epochs);
+        for (who, life) in &mut self.lives {
+            life.flushed = mark.flushed.contains(who);
+            for (name, log) in &mut life.logs {
+                let (heard, acknowledged) = mark.logs.get(&(*who, name.clone())).copied().unwrap_or_default();
+                (log.heard, log.acknowledged, log.floor) = (heard, acknowledged, acknowledged);
+            }
+        }
+    }
+
+    /// How often the store was put back.
+    pub fn restores(&self) -> u64 {
+        self.restores
     }
 
     /// An object was stored.
@@ -155,14 +193,16 @@ fn damaged_is_refused(outcome: &Outcome) -> Result<(), String> {
     }
 }
 
-/// The logs and the sender of a batch; `None` if it is damaged anywhere.
+/// The logs of which a batch brings something, and its sender; `None` if it is damaged anywhere.
 fn batch(body: &[u8]) -> Option<(Vec<LogHead>, Incarnation)> {
     let mut frames = Frames::new(body).ok()?;
     let head = BatchHead::read(&frames.next_frame().ok()??).ok()?;
-    let mut logs = Vec::new();
+    let (mut logs, mut last) = (Vec::new(), None);
     while let Some(frame) = frames.next_frame().ok()? {
-        if frame.kind == Kind::Log {
-            logs.push(LogHead::read_frame(&frame).ok()?);
+        match frame.kind {
+            Kind::Log => last = Some(LogHead::read_frame(&frame).ok()?),
+            Kind::Segment | Kind::Receipt => logs.extend(last.take()),
+            _ => {}
         }
     }
     Some((logs, head.incarnation.0))

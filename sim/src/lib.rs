@@ -19,6 +19,7 @@
 //! ```
 
 pub mod agent;
+pub mod backup;
 pub mod clock;
 pub mod disk;
 pub mod history;
@@ -26,6 +27,7 @@ pub mod hubs;
 pub mod intake;
 pub mod ledger;
 pub mod many;
+pub mod meddler;
 pub mod network;
 pub mod oracle;
 pub mod plan;

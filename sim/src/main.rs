@@ -4,6 +4,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use pyralog_sim::many::{Series, Summary};
@@ -19,6 +20,9 @@ struct Arguments {
     /// How many histories; each has the seed after that of the one before
     #[arg(long, default_value_t = 1)]
     histories: u64,
+    /// As many of them as so many minutes hold
+    #[arg(long)]
+    minutes: Option<u64>,
     /// The first seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -28,7 +32,7 @@ struct Arguments {
     /// Show everything that happens in the history of the seed
     #[arg(long)]
     trace: bool,
-    /// Histories of one kind: calm, storm, tiny-memory, disk-trouble, clock, restarts
+    /// Histories of one kind: calm, storm, tiny-memory, disk-trouble, clock, restarts, backup
     #[arg(long, value_parser = profile)]
     profile: Option<Profile>,
 }
@@ -45,8 +49,9 @@ fn main() -> ExitCode {
     }
     // Panics are violations, and are shown as such.
     std::panic::set_hook(Box::new(|_| {}));
-    let Arguments { histories, seed: first, jobs, profile, .. } = arguments;
-    let series = Series { first, histories, jobs, profile, sabotage: Sabotage::None };
+    let Arguments { histories, minutes, seed: first, jobs, profile, .. } = arguments;
+    let most = minutes.map_or(Duration::MAX, |minutes| Duration::from_secs(minutes.saturating_mul(60)));
+    let series = Series { first, histories, most, jobs, profile, sabotage: Sabotage::None };
     let terminal = std::io::stdout().is_terminal();
     let summary = series.run(|summary| {
         let (end, start) = if terminal { ("", "\r") } else { ("\n", "") };

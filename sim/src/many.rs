@@ -18,8 +18,10 @@ const ENOUGH: usize = 10;
 pub struct Series {
     /// The first seed.
     pub first: u64,
-    /// How many.
+    /// How many at most.
     pub histories: u64,
+    /// How long at most: none begins after this.
+    pub most: Duration,
     /// On how many threads.
     pub jobs: usize,
     /// All of one kind.
@@ -70,7 +72,7 @@ impl Series {
         let work = || {
             while !stop.load(Ordering::Relaxed) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= self.histories {
+                if at >= self.histories || began.elapsed() >= self.most {
                     return;
                 }
                 let options = Options { profile: self.profile, sabotage: self.sabotage, sink: None };

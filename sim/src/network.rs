@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::hubs::{self, Work};
+use crate::meddler::meddle;
 use crate::random::Random;
 use crate::sabotage::Sabotage;
 use crate::trace::{Event, digest};
@@ -35,6 +36,8 @@ struct Journey {
     lost_reply: bool,
     reset: bool,
     foreign: bool,
+    /// What the batch says is changed, with its checksums.
+    meddled: bool,
     /// Flip bits of the request, or of the answer.
     corrupt: Option<bool>,
     cancels: bool,
@@ -102,6 +105,7 @@ impl Journey {
             lost_reply: chance.chance(weather.lose_reply),
             reset: chance.chance(weather.reset),
             foreign: chance.chance(weather.foreign),
+            meddled: chance.chance(weather.meddle),
             corrupt: chance.chance(weather.corrupt).then(|| chance.chance(500)),
             cancels: chance.chance(weather.cancel),
             ghost,
@@ -127,6 +131,7 @@ async fn carry(world: World, mut journey: Journey, hello: bool, body: Bytes, mut
         world.note(Event::Fate(id, "the request is lost"));
         return;
     }
+    let body = if journey.meddled && !hello { meddled(&world, id, &mut journey.chance, body) } else { body };
     let body = match journey.corrupt {
         Some(true) => damage(&world, id, &mut journey.chance, &body),
         _ => body,
@@ -196,6 +201,17 @@ fn foreign(chance: &mut Random) -> Failure {
     let retry_after = chance.chance(500).then(|| Duration::from_secs(chance.below(8)));
     let code = *chance.pick(&[502, 503, 504, 429, 401]);
     Failure::Status { code, message: "not the hub".into(), retry_after }
+}
+
+fn meddled(world: &World, id: u64, chance: &mut Random, body: Bytes) -> Bytes {
+    match meddle(&body, chance) {
+        Some(changed) => {
+            world.count("batches that were meddled with");
+            world.note(Event::Fate(id, "somebody changes the batch"));
+            changed.into()
+        }
+        None => body,
+    }
 }
 
 /// Flips up to three bits, or cuts the end off: what a checksum of 32 bits sees for certain, or a length.

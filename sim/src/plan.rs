@@ -24,17 +24,20 @@ pub enum Profile {
     Clock,
     /// Agents that hardly live long enough to say hello, often two of them at once.
     Restarts,
+    /// A store that is restored from a backup, or emptied, while agents live.
+    Backup,
 }
 
 impl Profile {
     /// Every profile, and how many of 100 histories have it.
-    pub const ALL: [(Self, u64); 6] = [
+    pub const ALL: [(Self, u64); 7] = [
         (Self::Calm, 5),
-        (Self::Storm, 35),
+        (Self::Storm, 30),
         (Self::TinyMemory, 20),
         (Self::DiskTrouble, 20),
         (Self::Clock, 5),
         (Self::Restarts, 15),
+        (Self::Backup, 5),
     ];
 
     /// Its name on the command line.
@@ -46,6 +49,7 @@ impl Profile {
             Self::DiskTrouble => "disk-trouble",
             Self::Clock => "clock",
             Self::Restarts => "restarts",
+            Self::Backup => "backup",
         }
     }
 

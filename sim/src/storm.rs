@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::agent::Agent;
+use crate::backup;
 use crate::clock::Jump;
 use crate::hubs;
 use crate::ledger;
@@ -40,6 +41,8 @@ enum Great {
     Birth,
     Look,
     Turn,
+    Backup,
+    Restore,
 }
 
 /// The living agents, and what is to come.
@@ -70,6 +73,8 @@ impl Storm {
             Great::Burst,
             Great::Look,
             Great::Turn,
+            Great::Backup,
+            Great::Restore,
         ] {
             storm.plan(great);
         }
@@ -119,13 +124,20 @@ impl Storm {
         if self.agents.is_empty() {
             self.agents.push(Agent::start(&self.world));
         }
-        sleep(CALM).await;
+        // Nobody but a hub says that the store went back, and a hub says it to agents that ship something.
+        let went_back = self.world.ledger.lock().restores() > 0;
+        if went_back {
+            self.agents.iter().for_each(|agent| agent.flood(20));
+        }
+        sleep(if went_back { CALM * 8 } else { CALM }).await;
         self.agents.iter().for_each(Agent::close);
+        // A store may have been put back to a moment when an epoch was being ended: the next hello goes on with that.
+        let mut is_ended = !went_back;
         let began = Instant::now();
         while self.world.violation().is_none() {
             self.bury_the_fenced();
             let quiet = self.agents.iter().all(Agent::is_done) && self.stopping.load(Ordering::Relaxed) == 0;
-            if quiet && self.owns_the_newest_epoch() {
+            if quiet && is_ended && self.owns_the_newest_epoch() {
                 break;
             }
             // What a dead agent told of is accounted for when the next one begins.
@@ -133,6 +145,7 @@ impl Storm {
                 let last = Agent::start(&self.world);
                 last.close();
                 self.agents.push(last);
+                is_ended = true;
             }
             if began.elapsed() > SETTLE {
                 let reports: Vec<_> = self.agents.iter().map(Agent::report).collect();
@@ -175,6 +188,8 @@ impl Storm {
             Great::Burst => events.burst,
             Great::Look => self.world.plan.storm / 2,
             Great::Turn => events.turn,
+            Great::Backup => events.backup,
+            Great::Restore => events.restore,
             Great::Birth => Duration::ZERO,
         };
         if !mean.is_zero() {
@@ -218,6 +233,8 @@ impl Storm {
                 let hub = self.random.below(world.plan.terms.len() as u64) as usize;
                 hubs::crash(&world, hub, "killed");
             }
+            Great::Backup => backup::take(&world),
+            Great::Restore => backup::restore(&world),
             Great::Partition => self.partition(),
             Great::DiskWindow => self.disk_window(),
             Great::ClockJump => self.clock_jump(),

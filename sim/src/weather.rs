@@ -18,6 +18,8 @@ pub struct Network {
     pub reset: u64,
     /// Something in between answers that is not the hub: a proxy with a 5xx.
     pub foreign: u64,
+    /// Something changes what a batch says, and makes its checksums right again.
+    pub meddle: u64,
     /// Some bits of the request or the answer flip.
     pub corrupt: u64,
     /// The hub drops what it was doing when its client hangs up.
@@ -70,6 +72,10 @@ pub struct Events {
     pub clock_jump: Duration,
     /// Much comes in at once.
     pub burst: Duration,
+    /// A backup of the store is taken.
+    pub backup: Duration,
+    /// The store is put back to what it was at the last backup, or emptied if there was none.
+    pub restore: Duration,
     /// The weather turns, from a squall to a lull or back.
     pub turn: Duration,
 }
@@ -110,6 +116,11 @@ impl Weather {
                 disk: Disk { crash: 5, ..SHAKY },
                 events: Events { clock_jump: seconds(5), ..EVENTFUL },
             },
+            Profile::Backup => Self {
+                network: Network { lose: 40, ..ROUGH },
+                disk: SHAKY,
+                events: Events { backup: seconds(40), restore: seconds(60), agent_crash: seconds(60), ..EVENTFUL },
+            },
             Profile::Restarts => Self {
                 network: ROUGH,
                 disk: SHAKY,
@@ -117,7 +128,8 @@ impl Weather {
             },
         };
         // Some histories lack some faults: what one fault hides, another may need.
-        for chance in [&mut weather.network.lose, &mut weather.network.corrupt, &mut weather.disk.fail] {
+        let Network { lose, corrupt, meddle, .. } = &mut weather.network;
+        for chance in [lose, corrupt, meddle, &mut weather.disk.fail] {
             *chance = if random.chance(300) { 0 } else { *chance };
         }
         weather.network.cancel = *random.pick(&[0, 100, 800]);
@@ -128,8 +140,8 @@ impl Weather {
 impl Weather {
     /// The same world between two squalls: what goes wrong does so much less often.
     pub fn lull(mut self) -> Self {
-        let Network { lose, lose_reply, duplicate, reset, foreign, corrupt, slow, .. } = &mut self.network;
-        for chance in [lose, lose_reply, duplicate, reset, foreign, corrupt, slow] {
+        let Network { lose, lose_reply, duplicate, reset, foreign, meddle, corrupt, slow, .. } = &mut self.network;
+        for chance in [lose, lose_reply, duplicate, reset, foreign, meddle, corrupt, slow] {
             *chance /= 6;
         }
         let Disk { fail, unsaid, late, slow, freeze, crash, .. } = &mut self.disk;
@@ -146,6 +158,7 @@ const ROUGH: Network = Network {
     duplicate: 300,
     reset: 80,
     foreign: 15,
+    meddle: 25,
     corrupt: 40,
     cancel: 500,
     slow: 150,
@@ -165,5 +178,7 @@ const EVENTFUL: Events = Events {
     disk_window: seconds(60),
     clock_jump: seconds(30),
     burst: seconds(30),
+    backup: Duration::ZERO,
+    restore: Duration::ZERO,
     turn: seconds(5),
 };

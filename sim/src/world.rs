@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::backup::Backup;
 use crate::clock::Clocks;
 use crate::disk::Platter;
 use crate::hubs::Hub;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub clocks: Mutex<Clocks>,
     /// What the store holds.
     pub platter: Mutex<Platter>,
+    /// What it held once.
+    pub backup: Mutex<Backup>,
     /// The hubs.
     pub hubs: Mutex<Vec<Hub>>,
     /// What agents accepted, and what hubs said.
@@ -97,6 +100,7 @@ impl Shared {
             windows: Mutex::new(vec![Window::default(); hubs]),
             clocks: Mutex::new(Clocks::new(hubs)),
             platter: Mutex::default(),
+            backup: Mutex::default(),
             hubs: Mutex::default(),
             ledger: Mutex::default(),
             network_chance: random("network"),

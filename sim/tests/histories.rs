@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use pyralog_sim::many::{Series, Summary};
 use pyralog_sim::{Options, Profile, Sabotage, run};
@@ -17,7 +18,7 @@ static COMMON: LazyLock<Summary> = LazyLock::new(|| {
 });
 
 fn series(first: u64, histories: u64) -> Series {
-    Series { first, histories, jobs: 1, profile: None, sabotage: Sabotage::None }
+    Series { first, histories, most: Duration::MAX, jobs: 1, profile: None, sabotage: Sabotage::None }
 }
 
 fn violations(summary: &Summary) -> Vec<String> {

@@ -33,6 +33,25 @@ pub const MAX_CORRUPT_RETRIES: u32 = 3;
 /// Schemas that a sender remembers as known to the hub.
 pub const MAX_KNOWN_SCHEMAS: usize = 4_096;
 
+/// Bytes of a sidecar frame's payload. COBS then needs exactly one more byte, so a frame is coded where it stands.
+pub const SIDECAR_MAX_PAYLOAD: usize = 254;
+/// Bytes of a sidecar frame on the link: code bytes and the delimiter on top.
+pub const SIDECAR_MAX_FRAME: usize = SIDECAR_MAX_PAYLOAD + 2;
+/// Bytes of a frame from the agent on the link.
+pub const SIDECAR_MAX_REPLY: usize = 32;
+/// Bytes of version, kind and checksum in a sidecar frame.
+pub const SIDECAR_OVERHEAD: usize = 2 + 4;
+/// Bytes of a record as firmware buffers it: a frame also has two numbers of at most ten and five bytes.
+pub const SIDECAR_MAX_RECORD: usize = SIDECAR_MAX_PAYLOAD - SIDECAR_OVERHEAD - 10 - 5;
+/// Bytes of the name of a device, of a log, and of a field or tag on a sidecar link.
+pub const SIDECAR_MAX_NAME: usize = 64;
+/// Devices that an agent keeps apart in one lifetime.
+pub const SIDECAR_MAX_DEVICES: usize = 256;
+/// Lives of one device that an agent remembers.
+pub const SIDECAR_MAX_BOOTS: usize = 4;
+/// Bytes of answers that wait for a device to read them; more are not made, and the device's timer asks again.
+pub const SIDECAR_MAX_UNSENT: usize = 1_024;
+
 /// Bytes of kind, flags, both lengths and checksum around a frame's header and body.
 pub const MAX_FRAME_OVERHEAD: usize = 2 + 5 + 5 + 4;
 
@@ -47,3 +66,10 @@ const _: () = assert!(MAX_LOGS * (MAX_LOG_NAME + 2 + 20) <= MAX_FRAME_BODY);
 const _: () = assert!(MAX_LOGS * (MAX_LOG_NAME + 2 + 61) <= MAX_FRAME_BODY);
 // Each log of a batch needs at least its own frame and one more.
 const _: () = assert!(MAX_LOGS * 2 < MAX_FRAMES);
+// What a sidecar device says of itself: a boot id, four numbers, its name.
+const _: () = assert!(SIDECAR_OVERHEAD + 8 + 4 * 10 + 1 + SIDECAR_MAX_NAME <= SIDECAR_MAX_PAYLOAD);
+// An answer to it: a boot id or code, and a number.
+const _: () = assert!(SIDECAR_OVERHEAD + 8 + 10 + 2 <= SIDECAR_MAX_REPLY);
+// A buffered record has its length in one byte.
+const _: () = assert!(SIDECAR_MAX_RECORD <= u8::MAX as usize);
+const _: () = assert!(SIDECAR_MAX_NAME <= MAX_LOG_NAME);

@@ -283,14 +283,15 @@ impl Sender {
                 (self.epoch, self.newest) = (Some(ack.epoch), ack.epoch);
                 self.refusals = 0;
                 self.known_schemas.clear();
-                self.take_cursors(ack.cursors, source);
+                // Where the logs stand is taken anew; having gone back is known by that.
+                let _ = self.take_cursors(ack.cursors, source);
                 self.succeeded(now, ack.pause, sealed);
             }
             Ok(Reply::Batch(ack)) => {
                 self.known_schemas.extend(self.sent_schemas.drain(..));
                 self.refusals = 0;
                 self.corrupt = None;
-                self.take_cursors(ack.cursors, source);
+                self.take_cursors_of_session(ack.cursors, source);
                 self.succeeded(now, ack.pause, sealed);
             }
             Ok(Reply::Refusal(refusal)) => self.refused(now, refusal, sealed, source),
@@ -313,10 +314,22 @@ impl Sender {
         }
     }
 
-    fn take_cursors<S: Source>(&mut self, cursors: Vec<(LogName, Cursor)>, source: &S) {
+    /// Takes the hub's word on some logs. Says whether one of them went back.
+    fn take_cursors<S: Source>(&mut self, cursors: Vec<(LogName, Cursor)>, source: &S) -> bool {
+        let mut went_back = false;
         for (log, cursor) in cursors {
+            went_back |= cursor.next < self.cursor(&log).next;
             source.acknowledged(&log, cursor);
             self.cursors.insert(log, cursor);
+        }
+        went_back
+    }
+
+    /// A log that goes back within a session means that the hub's store was put back to what it was once. The answer tells of
+    /// the logs that were sent; a hello asks about all the others, which may have nothing to send for long.
+    fn take_cursors_of_session<S: Source>(&mut self, cursors: Vec<(LogName, Cursor)>, source: &S) {
+        if self.take_cursors(cursors, source) {
+            self.session = None;
         }
     }
 
@@ -331,7 +344,7 @@ impl Sender {
 
     fn refused<S: Source>(&mut self, now: Duration, refusal: Refusal, sealed: bool, source: &S) {
         let words = format!("{}: {}", refusal.kind.word(), refusal.detail);
-        self.take_cursors(refusal.cursors, source);
+        self.take_cursors_of_session(refusal.cursors, source);
         self.sent_schemas.clear();
         match refusal.kind {
             RefusalKind::Fenced { .. } => {

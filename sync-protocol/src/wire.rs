@@ -2,6 +2,7 @@
 //!
 //! Varints are LEB128 (seven bits a byte, low group first, at most ten bytes); signed ones are zigzag-folded first.
 
+#[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 /// Why bytes are not what they should be. `at` counts from the start of the slice that was read.
@@ -46,6 +47,7 @@ pub enum WireError {
 }
 
 /// Appends `value` as a varint.
+#[cfg(feature = "alloc")]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -55,11 +57,13 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends `value` zigzag-folded as a varint.
+#[cfg(feature = "alloc")]
 pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
 /// Appends a length as a varint, then the bytes.
+#[cfg(feature = "alloc")]
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a chore talks to its terminal")]
 
 mod command;
+mod firmware;
 mod fuzz;
 mod no_std;
 mod runner;

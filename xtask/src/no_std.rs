@@ -1,16 +1,18 @@
-//! Proof that the protocol crate needs no standard library.
+//! Proof that the protocol crate needs no standard library, that its sidecar needs no allocator, and that firmware
+//! stays small.
 
 use std::path::Path;
 
 use crate::command::{Run, which};
+use crate::firmware;
 use crate::tidy::sources;
 
-/// A target that has no standard library at all.
-const BARE: &str = "thumbv7em-none-eabihf";
+/// Targets that have no standard library at all: Cortex-M4 with floating point, and the smallest Cortex-M.
+pub(crate) const BARE: [&str; 2] = ["thumbv7em-none-eabihf", "thumbv6m-none-eabi"];
 const BUILD: &str = "build --locked --package pyralog-sync-protocol --no-default-features";
 
-/// Builds the crate for a bare target. Where that target cannot be had, builds it for this machine instead; the sources
-/// are searched for `std` either way.
+/// Builds the crate for bare targets, with an allocator and without, and the firmware. Where those targets cannot be
+/// had, builds the crate for this machine instead; the sources are searched for `std` either way.
 pub(crate) fn run(root: &Path) -> Result<String, String> {
     let folder = root.join("sync-protocol/src");
     let mut bare = false;
@@ -24,12 +26,19 @@ pub(crate) fn run(root: &Path) -> Result<String, String> {
     if !bare {
         return Err("sync-protocol/src/lib.rs does not say `#![no_std]`".to_owned());
     }
-    if which("rustup").is_some() && Run::new("rustup", root).words("target add").arg(BARE).go().is_ok() {
-        Run::cargo(root).words(BUILD).arg("--target").arg(BARE).go()?;
-        return Ok(format!("built for {BARE}"));
+    let is_there = |target| Run::new("rustup", root).words("target add").arg(target).go().is_ok();
+    if which("rustup").is_some() && BARE.into_iter().all(is_there) {
+        let mut sizes = Vec::new();
+        for target in BARE {
+            Run::cargo(root).words(BUILD).arg("--target").arg(target).go()?;
+            Run::cargo(root).words(BUILD).words("--features alloc --target").arg(target).go()?;
+            sizes.push(firmware::measure(root, target)?);
+        }
+        return Ok(format!("built for {}; firmware: {}", BARE.join(" and "), sizes.join(", ")));
     }
     Run::cargo(root).words(BUILD).go()?;
-    Ok(format!("{BARE} cannot be had here: built for this machine, sources searched for `std`"))
+    Run::cargo(root).words(BUILD).words("--features alloc").go()?;
+    Ok(format!("{} cannot be had here: built for this machine, sources searched for `std`", BARE.join(" and ")))
 }
 
 /// The line of the first use of `std` that is always there, from 1. What is behind a `cfg` for tests or for the feature

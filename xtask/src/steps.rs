@@ -16,10 +16,15 @@ pub(crate) const ALL: &[Step] = &[
     Step { name: "deny", what: "bans, licences and sources of dependencies", run: deny },
     Step { name: "clippy", what: "lints, warnings denied", run: clippy },
     Step { name: "build", what: "binaries and tests", run: build },
+    // Before the tests, which run that firmware where there is an emulator.
+    Step {
+        name: "no-std",
+        what: "the protocol crate without the standard library, and the size of firmware",
+        run: no_std::run,
+    },
     Step { name: "test", what: "unit, integration and end-to-end tests", run: test },
     Step { name: "doctest", what: "examples in the documentation", run: doctest },
     Step { name: "doc", what: "documentation, warnings denied", run: doc },
-    Step { name: "no-std", what: "the protocol crate without the standard library", run: no_std::run },
 ];
 
 fn fmt(root: &Path) -> Result<String, String> {

@@ -7,6 +7,7 @@ use pyralog_sync_protocol::AgentId;
 
 use crate::config::{Mqtt, Sync as SyncSection};
 use crate::ingest::mqtt::{Access, ConnectionBudget, MqttEndpoint, MqttServerConfig, Reserved, User};
+use crate::ingest::sidecar::{Counter, SidecarStatus};
 use crate::ingest::subscriber::{Snapshot, SubscriberStatus};
 use crate::metrics::Extra;
 use crate::ring::{Ring, Use};
@@ -55,11 +56,17 @@ pub(super) fn sync_config(sync: &SyncSection, upstream: &str, agent_id: AgentId)
 pub(super) fn mqtt_counters(endpoint: &MqttEndpoint) -> Vec<Extra> {
     use crate::ingest::mqtt::MqttCounters;
     type Row = (&'static str, &'static str, bool, fn(&MqttCounters) -> u64);
-    let rows: [Row; 8] = [
+    let rows: [Row; 9] = [
         ("mqtt_connections", "Open MQTT connections", false, MqttCounters::connections),
         ("mqtt_accepted", "MQTT connections let in", true, MqttCounters::accepted),
         ("mqtt_turned_away", "MQTT connections closed at once", true, MqttCounters::turned_away),
         ("mqtt_unauthorized", "MQTT logins with a wrong name or password", true, MqttCounters::unauthorized),
+        (
+            "mqtt_shut_out",
+            "MQTT logins not looked at, since too many wrong ones came from their host",
+            true,
+            MqttCounters::shut_out,
+        ),
         ("mqtt_received", "MQTT messages taken", true, MqttCounters::received),
         ("mqtt_acked", "MQTT messages acknowledged", true, MqttCounters::acked),
         ("mqtt_refused", "MQTT messages not taken", true, MqttCounters::refused),
@@ -68,6 +75,27 @@ pub(super) fn mqtt_counters(endpoint: &MqttEndpoint) -> Vec<Extra> {
     let extra = rows.into_iter().map(|(name, help, counter, read)| {
         let endpoint = endpoint.clone();
         Extra { name, help, counter, read: Box::new(move || read(endpoint.counters())) }
+    });
+    extra.collect()
+}
+
+pub(super) fn sidecar_counters(status: &Arc<SidecarStatus>) -> Vec<Extra> {
+    type Row = (&'static str, &'static str, bool, fn(&SidecarStatus) -> u64);
+    let rows: [Row; 10] = [
+        ("sidecar_links", "Open links to firmware", false, |s| s.links() as u64),
+        ("sidecar_records", "Records from firmware that the ring has", true, |s| s.totals()[0]),
+        ("sidecar_duplicates", "Records from firmware that came again", true, |s| s.totals()[1]),
+        ("sidecar_dropped", "Records that firmware dropped before they were acknowledged", true, |s| s.totals()[2]),
+        ("sidecar_frames", "Good frames from firmware", true, |s| s.count(Counter::Frames)),
+        ("sidecar_damaged", "Frames from firmware that were damaged, or none", true, |s| s.count(Counter::Damaged)),
+        ("sidecar_unknown", "Frames from firmware of another version or kind", true, |s| s.count(Counter::Unknown)),
+        ("sidecar_gaps", "Gaps after which firmware was asked to go back", true, |s| s.count(Counter::Gaps)),
+        ("sidecar_full", "Records from firmware for which there was no room", true, |s| s.count(Counter::Full)),
+        ("sidecar_turned_away", "Connections to the sidecar closed at once", true, |s| s.count(Counter::TurnedAway)),
+    ];
+    let extra = rows.into_iter().map(|(name, help, counter, read)| {
+        let status = Arc::clone(status);
+        Extra { name, help, counter, read: Box::new(move || read(&status)) }
     });
     extra.collect()
 }

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use pyralog_service::tls::client::{ClientTls, Named, explained, innermost};
+use pyralog_service::without_password;
 
 use super::AgentArgs;
-use crate::config::without_password;
-use crate::tls::client::{ClientTls, Named, explained, innermost};
 
 const DEFAULT_URL: &str = "http://127.0.0.1:7380";
 
@@ -34,7 +34,7 @@ impl Client {
             }
             None => std::env::var("PYRALOG_TOKEN").ok(),
         };
-        crate::tls::install_provider();
+        pyralog_service::tls::install_provider();
         let tls = ClientTls { ca: args.ca_file, identity: None };
         let builder = tls.apply(reqwest::Client::builder()).map_err(|error| format!("--ca-file: {error}"))?;
         let http = builder.build().map_err(|error| format!("cannot start the client: {}", innermost(&error)))?;

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyralog_service::signals::Signals;
+use pyralog_service::without_password;
 use pyralog_supervision::Manager;
 
 use super::{EXIT_USAGE, ServeArgs, fail, refuse, room, supervised};
 use crate::app::{App, Endpoints, RELOADABLE};
-use crate::config::{
-    Config, FlagValue, Loaded, Log, LogStyle, Sources, changed_keys, format_size, load, without_password,
-};
+use crate::config::{Config, FlagValue, Loaded, Log, LogStyle, Sources, changed_keys, format_size, load};
 
 /// Threads that run network and timers. Ingest is memory work of microseconds, so two keep up with any board.
 const MAX_WORKERS: usize = 2;
@@ -67,17 +67,13 @@ async fn serve(loaded: Loaded, sources: &Sources, manager: &Arc<Manager>) -> Exi
     greet(app.config(), app.endpoints());
     manager.ready(&supervised::status(app.status()));
     let feeding = supervised::keep_fed(&app, manager);
-    let signal = loop {
-        match signals.next().await {
-            Signal::LookAgain => {
-                manager.reloading();
-                app.look_at_files();
-                reload(&app, sources, &resolved);
-                manager.ready(&supervised::status(app.status()));
-            }
-            Signal::Stop(name) => break name,
-        }
+    let look = || {
+        manager.reloading();
+        app.look_at_files();
+        reload(&app, sources, &resolved);
+        manager.ready(&supervised::status(app.status()));
     };
+    let signal = signals.stop(look).await;
     tracing::info!("{signal}: stopping within {grace:?}; a second signal exits at once");
     if let Some(feeding) = feeding {
         feeding.abort();
@@ -85,7 +81,7 @@ async fn serve(loaded: Loaded, sources: &Sources, manager: &Arc<Manager>) -> Exi
     manager.stopping("Stopping: shipping what is pending", grace + STOP_SLACK);
     tokio::select! {
         () = app.stop() => ExitCode::SUCCESS,
-        signal = signals.stop() => {
+        signal = signals.stop(|| ()) => {
             tracing::warn!("{signal} again: exiting at once, pending records are lost");
             ExitCode::from(1)
         }
@@ -152,6 +148,9 @@ fn greet(config: &Config, endpoints: Endpoints) {
         let scheme = if config.mqtt.tls.is_some() { "mqtts" } else { "mqtt" };
         text += &format!("  mqtt      {scheme}://{mqtt}\n");
     }
+    for endpoint in &config.sidecar.listen {
+        text += &format!("  sidecar   {endpoint}\n");
+    }
     text += &format!("  memory    {memory} in RAM, nothing on disk\n");
     text += &match &config.sync.upstream {
         Some(upstream) => format!("  upstream  {}\n", without_password(upstream)),
@@ -181,42 +180,4 @@ fn start_logging(log: &Log) {
     } else {
         tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()
     };
-}
-
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-enum Signal {
-    Stop(&'static str),
-    LookAgain,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.terminate.recv() => Signal::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Signal::Stop("SIGINT"),
-            _ = self.hangup.recv() => Signal::LookAgain,
-        }
-    }
-
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Signal::Stop(name) = self.next().await {
-                return name;
-            }
-        }
-    }
 }

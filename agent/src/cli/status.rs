@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
+use pyralog_service::tls::client::innermost;
 use serde_json::Value;
 
 use super::StatusArgs;
 use super::client::Client;
-use crate::tls::client::innermost;
 
 pub(super) async fn run(args: StatusArgs) -> Result<(), String> {
     let response = Client::new(args.agent)?.get("/v1/status", &[]).await?;
@@ -51,7 +51,9 @@ fn table(status: &Value) -> String {
     if let Some(error) = sync["last_error"].as_str() {
         let _ = write!(out, "\n         last error: {error}");
     }
-    out.push_str("\n\n");
+    out.push('\n');
+    sidecar(&status["sidecar"], &mut out);
+    out.push('\n');
     let mut rows = vec![["LOG", "ACCEPTED", "COMMITTED", "PENDING", "RECEIPTED", "BYTES"].map(str::to_owned)];
     for (name, log) in status["logs"].as_object().into_iter().flatten() {
         let count = |key: &str| number(&log[key]).to_string();
@@ -70,6 +72,20 @@ fn table(status: &Value) -> String {
         columns(&rows, &mut out);
     }
     out
+}
+
+/// A line for each device, and for each serial line that has none.
+fn sidecar(sidecar: &Value, out: &mut String) {
+    for (name, device) in sidecar["devices"].as_object().into_iter().flatten() {
+        let state = if number(&device["links"]) > 0 { "connected" } else { "away" };
+        let (records, dropped) = (number(&device["records"]), number(&device["dropped"]));
+        let _ = writeln!(out, "sidecar  {name}: {state}, {records} records, {dropped} dropped by the device");
+    }
+    for (place, listen) in sidecar["listen"].as_object().into_iter().flatten() {
+        if let Some(error) = listen["last_error"].as_str() {
+            let _ = writeln!(out, "sidecar  {place}: {error}");
+        }
+    }
 }
 
 fn columns(rows: &[[String; 6]], out: &mut String) {
@@ -150,6 +166,17 @@ mod tests {
         }
         let row: Vec<_> = text.lines().last().unwrap().split_whitespace().collect();
         assert_eq!(row, ["climate", "10", "6", "3", "1", "(1", "evicted)", "2.0", "KiB"]);
+    }
+
+    #[test]
+    fn devices_and_lines_without_one_are_shown() {
+        let status = serde_json::json!({"sidecar": {
+            "devices": {"press-4": {"links": 1, "records": 12, "dropped": 3}},
+            "listen": {"serial:/dev/ttyUSB0?baud=9600": {"state": "waiting", "last_error": "there is no such device"}}
+        }});
+        let text = table(&status);
+        assert!(text.contains("sidecar  press-4: connected, 12 records, 3 dropped by the device\n"), "{text}");
+        assert!(text.contains("sidecar  serial:/dev/ttyUSB0?baud=9600: there is no such device\n"), "{text}");
     }
 
     #[test]

@@ -16,8 +16,8 @@ use std::path::PathBuf;
 
 pub use changes::changed_keys;
 pub use problem::{ConfigError, Problem};
-pub use secret::{Secret, without_password};
-pub use types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls};
+pub use secret::Secret;
+pub use types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sidecar, Sync};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
 use reader::Reader;

@@ -10,9 +10,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pyralog_service::without_password;
+
 use super::nearest;
 use super::problem::Problem;
-use super::secret::{Secret, without_password};
+use super::secret::Secret;
 use super::tree::{Node, Origin, Raw, Table, parse_value};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
 
@@ -145,8 +147,16 @@ impl Section<'_> {
     }
 
     pub(super) fn texts(&mut self, key: &str) -> Vec<String> {
-        let shown = |list: &Vec<String>| format!("[{}]", list.iter().map(|t| quote(t)).collect::<Vec<_>>().join(", "));
-        self.get(key, "a list of strings", "[]", texts, shown).unwrap_or_default()
+        self.get(key, "a list of strings", "[]", texts, |texts| list(texts)).unwrap_or_default()
+    }
+
+    /// A list of strings, or one string alone.
+    pub(super) fn one_or_more(&mut self, key: &str) -> Vec<String> {
+        let parse = |raw: &Raw, origin: &Origin| match raw {
+            Raw::Text(one) => Some(Ok(vec![one.clone()])),
+            other => texts(other, origin),
+        };
+        self.get(key, "a string or a list of strings", "[]", parse, |texts| list(texts)).unwrap_or_default()
     }
 
     pub(super) fn boolean(&mut self, key: &str, default: bool) -> bool {
@@ -356,6 +366,10 @@ fn texts(raw: &Raw, origin: &Origin) -> Option<Result<Vec<String>, String>> {
         }
         _ => None,
     }
+}
+
+fn list(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", "))
 }
 
 fn within<T: PartialOrd + Display>(number: T, range: &RangeInclusive<T>) -> Result<T, String> {

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyralog_segment::{Encoding, MAX_COLUMNS};
+use pyralog_service::tls::Pair;
+use pyralog_service::tls::client::ClientTls;
 
 use super::agent_id;
 use super::reader::Section;
 use super::secret::Secret;
-use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sync, Tls};
+use super::types::{Config, Host, Http, Log, LogStyle, Mqtt, MqttUser, Sidecar, Sync};
 use crate::ingest::route::{RouteSpec, Routes};
+use crate::ingest::sidecar::{Endpoint, FileMode};
 use crate::ingest::subscriber::{SubscribeSpec, SubscriberConfig};
 use crate::ring::{EvictionPolicy, RingConfig};
-use crate::tls::client::ClientTls;
 use crate::tls::server_config;
 
 const KIB: u64 = 1 << 10;
@@ -31,6 +33,7 @@ pub(super) fn config(root: &mut Section<'_>) -> Config {
         shutdown_grace,
         mqtt: root.section("mqtt", |s| mqtt(s, memory)),
         http: root.section("http", |s| http(s, memory)),
+        sidecar: root.section("sidecar", sidecar),
         host: root.section("host", host),
         sync: root.section("sync", |s| sync(s, memory)),
         log: root.section("log", log),
@@ -138,6 +141,24 @@ fn http(s: &mut Section<'_>, memory: u64) -> Http {
     }
 }
 
+fn sidecar(s: &mut Section<'_>) -> Sidecar {
+    let mut listen = Vec::new();
+    for text in s.one_or_more("listen") {
+        match text.parse::<Endpoint>() {
+            Ok(endpoint) if listen.contains(&endpoint) => {
+                s.complain("listen", format!("\"{endpoint}\" is there twice"))
+            }
+            Ok(endpoint) => listen.push(endpoint),
+            Err(message) => s.complain("listen", message),
+        }
+    }
+    Sidecar {
+        listen,
+        mode: s.parsed("mode", FileMode(0o660), str::parse).0,
+        max_connections: s.integer("max_connections", 16, 1..=256) as u32,
+    }
+}
+
 fn host(s: &mut Section<'_>) -> Host {
     let enabled = s.boolean("enabled", true);
     let interval = s.duration("interval", Duration::from_secs(10));
@@ -177,7 +198,7 @@ fn log(s: &mut Section<'_>) -> Log {
     }
 }
 
-fn tls(s: &mut Section<'_>) -> Option<Tls> {
+fn tls(s: &mut Section<'_>) -> Option<Pair> {
     let problems = s.problems();
     let tls = pair(s, "tls_cert", "tls_key")?;
     if s.problems() == problems
@@ -189,9 +210,9 @@ fn tls(s: &mut Section<'_>) -> Option<Tls> {
 }
 
 /// A certificate and its key: both or none.
-fn pair(s: &mut Section<'_>, cert_key: &str, key_key: &str) -> Option<Tls> {
+fn pair(s: &mut Section<'_>, cert_key: &str, key_key: &str) -> Option<Pair> {
     match (readable(s, cert_key), readable(s, key_key)) {
-        (Some(cert), Some(key)) => Some(Tls { cert, key }),
+        (Some(cert), Some(key)) => Some(Pair { cert, key }),
         (None, None) => None,
         (Some(_), None) => {
             s.complain(key_key, format!("{cert_key} is set and {key_key} is not; TLS needs both PEM files"));

@@ -144,7 +144,7 @@ fn no_debug_output_holds_a_secret() {
     let upstream = loaded.config.sync.upstream.clone().unwrap();
     let agent = pyralog_sync_protocol::AgentId::new("a").unwrap();
     let sync = crate::sync::SyncConfig::new(upstream, agent);
-    crate::tls::install_provider();
+    pyralog_service::tls::install_provider();
     let client = crate::sync::HubClient::new(&sync).unwrap();
     let shown = format!("{loaded:?} {sources:?} {sync:?} {client:?}");
     assert!(!shown.contains("s3cret") && shown.contains("u:***@hub"), "{shown}");
@@ -224,6 +224,27 @@ fn certificates_that_cannot_be_used_are_met_at_the_start() {
     let good = sync(&format!("ca_file = {cert:?}\ncert_file = {cert:?}\nkey_file = {key:?}\n"));
     assert!(load_text(&format!("agent_id = \"board-17\"\n{good}")).unwrap().warnings.is_empty());
     assert!(load_text(&format!("agent_id = \"17\"\n{good}")).unwrap().warnings[0].contains("no DNS name"));
+}
+
+#[test]
+fn the_sidecar_takes_one_place_or_several_and_names_what_is_wrong() {
+    let one = load_text("[sidecar]\nlisten = \"unix:/run/a.sock\"\nmode = \"0600\"\n").unwrap();
+    assert_eq!((one.config.sidecar.listen.len(), one.config.sidecar.mode), (1, 0o600));
+    assert!(one.resolved.contains("listen = [\"unix:/run/a.sock\"]"), "{}", one.resolved);
+    let two = flag("--set", "sidecar.listen", "unix:/run/a.sock, serial:/dev/ttyS1?baud=9600");
+    let two = load(&Sources { flags: vec![two], ..Sources::default() }).unwrap();
+    assert_eq!(two.config.sidecar.listen.len(), 2);
+    for (line, words) in [
+        ("listen = \"tcp:1\"", "neither a socket nor a serial line"),
+        ("listen = [\"unix:/a\", \"unix:/a\"]", "is there twice"),
+        ("listen = 7", "a string or a list of strings"),
+        ("mode = \"rw\"", "in octal"),
+        ("max_connections = 0", "from 1 to 256"),
+        ("lisen = []", "did you mean `sidecar.listen`"),
+    ] {
+        let told = complaint(&format!("[sidecar]\n{line}\n"));
+        assert!(told.contains(words), "{line}: {told}");
+    }
 }
 
 #[test]

@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::secret::{Secret, without_password};
+use pyralog_service::tls::Pair;
+use pyralog_service::tls::client::ClientTls;
+use pyralog_service::without_password;
+
+use super::secret::Secret;
 use crate::ingest::route::RouteSpec;
+use crate::ingest::sidecar::Endpoint;
 use crate::ingest::subscriber::SubscribeSpec;
 use crate::ring::RingConfig;
-use crate::tls::client::ClientTls;
 
 /// Everything the agent can be told.
 #[derive(Debug, Clone)]
@@ -24,21 +28,14 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The HTTP endpoint.
     pub http: Http,
+    /// Where firmware hands in its records.
+    pub sidecar: Sidecar,
     /// Readings of the machine itself.
     pub host: Host,
     /// The way upstream.
     pub sync: Sync,
     /// Logging.
     pub log: Log,
-}
-
-/// Certificate and key of a TLS listener, PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificate chain.
-    pub cert: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
 }
 
 /// MQTT in both directions.
@@ -49,7 +46,7 @@ pub struct Mqtt {
     /// Where.
     pub listen: SocketAddr,
     /// TLS instead of plain TCP.
-    pub tls: Option<Tls>,
+    pub tls: Option<Pair>,
     /// Connections at a time.
     pub max_connections: u32,
     /// Bytes of one packet.
@@ -62,6 +59,17 @@ pub struct Mqtt {
     pub subscribe: Vec<SubscribeSpec>,
     /// How topics map to logs, first match first.
     pub routes: Vec<RouteSpec>,
+}
+
+/// Links to firmware.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sidecar {
+    /// Sockets and serial lines; none: the sidecar is off.
+    pub listen: Vec<Endpoint>,
+    /// Permission bits of the sockets.
+    pub mode: u32,
+    /// Connections to the sockets at a time.
+    pub max_connections: u32,
 }
 
 /// Name and password of a publisher.
@@ -79,7 +87,7 @@ pub struct Http {
     /// Where to listen.
     pub listen: SocketAddr,
     /// TLS instead of plain TCP.
-    pub tls: Option<Tls>,
+    pub tls: Option<Pair>,
     /// Tokens that open the API, from `tokens` and `token_file`; empty: anyone who reaches the listener.
     pub tokens: Vec<Secret>,
     /// Lets anyone in, even from other machines.

@@ -1,11 +1,12 @@
 //! Rules between keys. Each message says what to change.
 
+use pyralog_service::tls::client::ClientTls;
+use pyralog_service::without_password;
+
 use super::problem::Problem;
 use super::reader::Reader;
-use super::secret::without_password;
 use super::types::Config;
 use super::units::format_size;
-use crate::tls::client::ClientTls;
 
 /// Under this cap the fixed needs of segments and connections leave no room for data.
 const MIN_MEMORY: u64 = 2 << 20;

@@ -10,6 +10,7 @@ pub struct HttpCounters {
     connections: AtomicU64,
     turned_away: AtomicU64,
     unauthorized: AtomicU64,
+    shut_out: AtomicU64,
     body_bytes: AtomicU64,
     refused: AtomicU64,
     answers: [AtomicU64; 5],
@@ -29,6 +30,11 @@ impl HttpCounters {
     /// Requests without a good token.
     pub fn unauthorized_total(&self) -> u64 {
         self.unauthorized.load(Relaxed)
+    }
+
+    /// Requests whose token was not looked at: too many wrong ones came from their host.
+    pub fn shut_out_total(&self) -> u64 {
+        self.shut_out.load(Relaxed)
     }
 
     /// Bytes of request bodies, as sent.
@@ -60,6 +66,10 @@ impl HttpCounters {
 
     pub(super) fn unauthorized(&self) {
         self.unauthorized.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn shut_out(&self) {
+        self.shut_out.fetch_add(1, Relaxed);
     }
 
     pub(super) fn body(&self, bytes: usize) {

@@ -1,4 +1,5 @@
-//! Notes when a connection last had to do with a request, so that idle ones make room and busy ones are left in peace.
+//! Notes when a connection last had to do with a request, so that idle ones make room and busy ones are left in peace;
+//! and tells requests where they come from.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,12 +8,14 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
+use super::auth::Peer;
 use super::lobby::Guest;
 
 /// The service of one connection.
@@ -20,11 +23,12 @@ use super::lobby::Guest;
 pub(super) struct Marked {
     service: TowerToHyperService<axum::Router>,
     guest: Arc<Guest>,
+    peer: Peer,
 }
 
 impl Marked {
-    pub(super) fn new(service: TowerToHyperService<axum::Router>, guest: &Arc<Guest>) -> Self {
-        Self { service, guest: Arc::clone(guest) }
+    pub(super) fn new(service: TowerToHyperService<axum::Router>, guest: &Arc<Guest>, peer: Peer) -> Self {
+        Self { service, guest: Arc::clone(guest), peer }
     }
 }
 
@@ -33,11 +37,17 @@ impl Service<Request<Incoming>> for Marked {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.guest.begin();
-        let (answer, under_way) = (self.service.call(request), UnderWay(Arc::clone(&self.guest)));
+        request.extensions_mut().insert(self.peer);
+        let guest = Arc::clone(&self.guest);
+        let (answer, under_way) = (self.service.call(request), UnderWay(Arc::clone(&guest)));
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            if guest.is_last() {
+                // Said beforehand, so that no request is on its way to a connection that closes.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(answer.map(|body| Body::new(Answer { body, _under_way: under_way })))
         })
     }

@@ -15,7 +15,6 @@ mod records;
 mod reply;
 mod router;
 mod server;
-mod timed_io;
 mod write;
 
 use std::sync::Arc;

@@ -97,13 +97,20 @@ impl Answer {
                     self.writer.header(&mut out)?;
                     self.at = At::Rows;
                 }
-                At::Rows => match self.chunk.take() {
-                    Some(chunk) => self.rows(chunk, &mut out).await?,
-                    None => {
-                        self.writer.finish(&mut out)?;
-                        self.at = At::End;
+                At::Rows => {
+                    // The step before is sent. Its room may be what the next segment needs.
+                    self.held = None;
+                    if self.chunk.is_none() {
+                        self.advance().await?;
                     }
-                },
+                    match self.chunk.take() {
+                        Some(chunk) => self.rows(chunk, &mut out).await?,
+                        None => {
+                            self.writer.finish(&mut out)?;
+                            self.at = At::End;
+                        }
+                    }
+                }
             }
         }
         Ok(Some(out.into()))
@@ -119,7 +126,6 @@ impl Answer {
         let rows = (aim / per_row).clamp(1, STEP_ROWS).min(chunk.rows.len());
         // The segment itself has its room already, and one long text hardly grows.
         let bytes = ((rows * per_row) as u64 * growth + 4096).min(largest / 3);
-        self.held = None;
         self.held = Some(self.reserve(bytes).await?);
         let end = chunk.rows.start + rows;
         // A column that came after this answer began is not in its header.
@@ -134,12 +140,7 @@ impl Answer {
             held.shrink_to(out.capacity() as u64);
         }
         chunk.rows.start = end;
-        if chunk.rows.is_empty() {
-            drop(chunk);
-            self.advance().await?;
-        } else {
-            self.chunk = Some(chunk);
-        }
+        self.chunk = Some(chunk).filter(|chunk| !chunk.rows.is_empty());
         Ok(())
     }
 

@@ -80,7 +80,9 @@ async fn close_unread(request: Request, next: Next) -> Response {
     let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
         || request.headers().get(header::CONTENT_LENGTH).is_some_and(|len| len != "0");
     let mut response = next.run(request).await;
-    if has_body && matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND) {
+    let unread =
+        matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS | StatusCode::NOT_FOUND);
+    if has_body && unread {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use pyralog_service::{LogGate, TimedIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Api;
+use super::auth::Peer;
 use super::lobby::{Guest, Lobby};
 use super::marked::Marked;
 use super::router::router;
-use super::timed_io::TimedIo;
 use crate::crowd::{self, Crowd};
-use crate::log_gate::LogGate;
 use crate::ring::{Reservation, Use};
 use crate::tls::door::{self, Door};
 
@@ -73,7 +73,7 @@ pub async fn serve(
                 let open = Open { api, _place: place };
                 tokio::select! {
                     () = guest.leaves() => open.api.counters.turn_away(),
-                    () = connection(waiting.stream, &open, &config, watcher, Marked::new(service, &guest)) => {}
+                    () = connection(waiting.stream, &open, &config, watcher, Marked::new(service, &guest, Peer(waiting.peer))) => {}
                 }
             });
         }
@@ -116,11 +116,19 @@ fn place(api: &Api, config: &ServerConfig, crowd: &Arc<Crowd<Guest>>, peer: IpAd
     let bytes = CONNECTION_BYTES + if config.tls.is_some() { door::CONNECTION_BYTES } else { 0 };
     let held = (crowd.len() < config.max_connections).then(|| api.ring.reserve_for(Use::Http, bytes).ok()).flatten();
     let Some(held) = held else {
-        crowd.surplus(peer, Instant::now()).iter().for_each(|guest| guest.send_away());
+        let now = Instant::now();
+        crowd.surplus(peer, now).iter().for_each(|guest| guest.send_away());
+        // One that never rests, with request after request, is never silent; it makes room for the next of its own host all the same.
+        if let Some(guest) = crowd.longest_silent(peer, now) {
+            guest.leave_after_answer();
+        }
         return None;
     };
     let guest = Arc::new(Guest::default());
     let place = crowd.enter(peer, Arc::clone(&guest), Instant::now());
+    if config.tls.is_some() {
+        guest.shakes_hands();
+    }
     Some((Place { _held: held, _place: place }, guest))
 }
 

@@ -1,11 +1,13 @@
 //! Adapters that bring readings in: each is a pure decoder (bytes to [`Records`]) and a thin server.
 
+mod backoff;
 pub mod body;
 pub mod decode;
 pub mod host;
 pub mod intake;
 pub mod mqtt;
 pub mod route;
+pub mod sidecar;
 pub mod subscriber;
 pub mod upload;
 

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::{PublishError, PublishSink};
 use crate::records::Records;
 
-mod backoff;
 mod config;
 mod held;
 mod status;
@@ -22,7 +21,7 @@ mod status;
 pub use config::{SubscribeSpec, SubscriberConfig, SubscriberError};
 pub use status::{Snapshot, SubscriberStatus};
 
-use backoff::Backoff;
+use super::backoff::Backoff;
 use held::Held;
 
 /// How long one acknowledgement or subscription may take to leave.

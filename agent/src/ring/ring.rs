@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::append::{AppendError, Appended};
 use super::batch::ColumnBatch;
 use super::budget::{Budget, Exhausted, Reservation};
-use super::config::{Now, RingConfig};
+use super::config::{EvictionPolicy, Now, RingConfig};
 use super::pack::Packer;
 use super::read::{ReadRange, Reader};
 use super::state::State;
@@ -182,8 +182,13 @@ impl Ring {
             Err(_) => {}
             Ok(held) => return Ok(held),
         }
-        self.shared.state.lock().make_room_for_guest(bytes)?;
-        share.reserve(bytes)
+        let mut state = self.shared.state.lock();
+        match (state.make_room_for_guest(bytes), whose) {
+            (Ok(()), _) => share.reserve(bytes),
+            // What `reject` keeps, only a batch can free: packing may have made it larger than what its records were let in for.
+            (Err(_), Use::Batch) if state.config.eviction_policy == EvictionPolicy::Reject => Ok(share.force(bytes)),
+            (Err(full), _) => Err(full),
+        }
     }
 
     /// Seals what has reached `segment_age`, and samples the rate for the runway. To be called about every second.

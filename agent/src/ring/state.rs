@@ -8,6 +8,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use pyralog_segment::overhead_bytes;
+
 use super::budget::Budget;
 use super::config::RingConfig;
 use super::log::Log;
@@ -169,9 +171,13 @@ impl State {
     /// Turns the open segment of a log into a sealed one; without records it does nothing.
     pub(super) fn seal(&mut self, at: usize) {
         let log = &mut self.logs[at];
-        let Some(open) = log.open.take_if(|open| open.rows > 0) else { return };
-        let charge = open.held.bytes();
-        self.open_bytes -= charge;
+        let Some(mut open) = log.open.take_if(|open| open.rows > 0) else { return };
+        self.open_bytes -= open.held.bytes();
+        // Packing must not take more than was let in: of a few records, the packed bytes may be larger than the builders.
+        let types = log.schema.columns().iter().take(open.columns.len()).map(|column| column.ty);
+        let packed = SEGMENT_BYTES + overhead_bytes(self.config.encoding, types) + open.raw_bytes();
+        let charge = open.held.bytes().max(packed as u64);
+        open.held.force_to(charge);
         self.evictable += charge;
         self.totals.sealed_segments += 1;
         self.totals.raw_bytes_sealed += open.raw_bytes() as u64;

@@ -1,10 +1,9 @@
 //! One exchange with a hub over HTTP.
 
 use super::SyncConfig;
-use crate::config::without_password;
-use crate::tls::TlsError;
-use crate::tls::client::{Named, explained, innermost};
-use crate::watched::Watched;
+use pyralog_service::Watched;
+use pyralog_service::tls::client::{ClientTlsError, Named, explained, innermost};
+use pyralog_service::without_password;
 use pyralog_sync_protocol::Failure;
 use pyralog_sync_protocol::frame::CONTENT_TYPE;
 use reqwest::header::{CONTENT_TYPE as CONTENT_TYPE_HEADER, RETRY_AFTER};
@@ -31,7 +30,7 @@ pub enum ClientError {
     },
     /// The certificates of the configuration cannot be used.
     #[error("sync.ca_file, sync.cert_file, sync.key_file: {0}")]
-    Tls(#[from] TlsError),
+    Tls(#[from] ClientTlsError),
     /// The HTTP client does not come up (no TLS roots on this machine, for example).
     #[error("the HTTP client for sync cannot be set up: {}", innermost(.0))]
     Setup(#[from] reqwest::Error),

@@ -19,8 +19,8 @@ use pyralog_sync_protocol::AgentId;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::without_password;
-use crate::tls::client::ClientTls;
+use pyralog_service::tls::client::ClientTls;
+use pyralog_service::without_password;
 
 /// How an agent reaches its hub and how often. `Debug` hides a password in the URL.
 #[derive(Clone)]

@@ -149,3 +149,21 @@ async fn a_stop_ends_in_good_order_while_clients_hang_on() {
     assert!(stopped.is_ok(), "the stop hangs");
     assert_eq!(ring.status().open_bytes, 0, "what was open is sealed");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_never_rests_gives_its_place_to_the_next_after_an_answer() {
+    let agent = Agent::start(&[("http.max_connections", "1"), ("http.header_timeout", "60s")]).await;
+    assert!(agent.get("/healthz").await.status().is_success());
+    let (client, url) = (agent.client.clone(), agent.at("/healthz"));
+    let busy = tokio::spawn(async move {
+        for _ in 0..3_000 {
+            // Never silent for long enough to be sent away for it, and never refused either.
+            assert!(client.get(&url).send().await.unwrap().status().is_success());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let other = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(25)).build().unwrap();
+    assert!(other.get(agent.at("/healthz")).send().await.unwrap().status().is_success());
+    assert!(!busy.is_finished());
+    busy.abort();
+}

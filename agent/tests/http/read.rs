@@ -4,6 +4,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::agent::{Agent, answer};
+use pyralog_agent::ring::Clock;
 
 async fn with_climate(records: usize) -> Agent {
     let agent = Agent::start(&[]).await;
@@ -138,4 +139,23 @@ async fn a_long_log_streams_whole_through_a_small_ring() {
     for (n, record) in records.iter().enumerate() {
         assert_eq!((record["offset"].as_u64(), record["temp"].as_f64()), (Some(n as u64), Some(n as f64 + 0.5)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_small_cap_what_was_sent_of_one_segment_leaves_the_room_for_the_next() {
+    let agent = Agent::start(&[("storage.max_memory", "3MiB")]).await;
+    let mut written = 0;
+    // A segment of the largest size takes most of what requests may have; those between end in a step of any size.
+    for small in (500..=4_000).step_by(500) {
+        for rows in [small, 8_192] {
+            let line = |n| format!("vibration,axis=a x={n}.5,y={n}.25,z={n}.125 {n}\n");
+            let lines: String = (written..written + rows).map(line).collect();
+            assert_eq!(agent.write(&lines).await.0, StatusCode::NO_CONTENT);
+            agent.app.ring().seal_all(Clock::start().now());
+            written += rows;
+        }
+    }
+    let body = agent.get("/v1/logs/vibration/records?format=arrow").await.bytes().await.expect("it broke off");
+    let batches = arrow_ipc::reader::StreamReader::try_new(body.as_ref(), None).unwrap();
+    assert_eq!(batches.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), written);
 }

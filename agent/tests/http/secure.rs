@@ -1,5 +1,6 @@
 //! Tokens and TLS.
 
+use std::process::Command;
 use std::time::Duration;
 
 use pyralog_agent::tls::door::CONNECTION_BYTES;
@@ -48,6 +49,25 @@ async fn with_a_certificate_the_door_speaks_https() {
     assert_eq!(written.status(), StatusCode::NO_CONTENT);
     let read = client.get(format!("{url}/v1/logs/climate/records")).send().await.unwrap();
     assert_eq!(read.text().await.unwrap().lines().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_on_the_agents_tls_port_is_told_where_to_go() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+    let (cert, key) = (format!("{data}/cert.pem"), format!("{data}/key.pem"));
+    let agent = Agent::start(&[("http.tls_cert", &cert), ("http.tls_key", &key)]).await;
+    let lines = "m f=1\n".repeat(5_000);
+    for body in [None, Some(lines)] {
+        let url = agent.at("/write");
+        let curl = tokio::task::spawn_blocking(move || {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--show-error", "--max-time", "30", "--write-out", " %{http_code}", &url]);
+            curl.args(body.iter().flat_map(|body| ["--data-binary", body])).output().unwrap()
+        });
+        let said = curl.await.unwrap();
+        let [said, complaint] = [said.stdout, said.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        assert!(said.contains("https://") && said.ends_with(" 400"), "{said} {complaint}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

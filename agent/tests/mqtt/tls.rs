@@ -2,20 +2,20 @@
 
 use std::{io::Write, path::Path, process::Command, time::Duration};
 
-use pyralog_agent::config::Tls;
 use pyralog_agent::tls::door::{CONNECTION_BYTES, Door};
+use pyralog_service::tls::Pair;
 
 use crate::support::{Client, Server, connect, run, wait_until};
 
 /// A new certificate, and its key, in the files that `tls` names; it stands for its own authority.
-fn renew(tls: &Tls) {
+fn renew(tls: &Pair) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     std::fs::write(&tls.key, made.signing_key.serialize_pem()).unwrap();
     std::fs::write(&tls.cert, made.cert.pem()).unwrap();
 }
 
-fn files(folder: &Path) -> Tls {
-    let tls = Tls { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+fn files(folder: &Path) -> Pair {
+    let tls = Pair { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
     renew(&tls);
     tls
 }

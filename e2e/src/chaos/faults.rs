@@ -1,11 +1,13 @@
-//! What goes wrong in a round. Each fault comes, holds for a while, and goes; nothing waits for its effects to be over.
+//! What goes wrong in a round: kinds of faults, and the acts that each consists of. A fault comes, holds for a while, and goes.
 
 use std::time::Duration;
 
-use super::proxy::Weather;
-use super::world::World;
-use crate::Result;
+use super::act::{Act, Who};
+use super::slot::Side;
+use super::space::Disk;
+use super::world::HUBS;
 use crate::generate::Random;
+use crate::proxy::Weather;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -28,6 +30,18 @@ pub enum Fault {
     Stall,
     /// Each connection is cut after some bytes.
     Cut,
+    /// What the agent sends arrives, and the hubs' answers are lost.
+    Deaf,
+    /// As `reset`, between the agents and their sensors.
+    SensorReset,
+    /// As `slow`, between the agents and their sensors.
+    SensorSlow,
+    /// As `stall`, between the agents and their sensors.
+    SensorStall,
+    /// As `cut`, between the agents and their sensors: requests that are half there.
+    SensorCut,
+    /// What sensors send arrives, and the agents' answers are lost.
+    SensorDeaf,
     /// The hubs cannot be reached while more is written than the ring can hold.
     Flood,
     /// The hubs' disk becomes read-only.
@@ -48,129 +62,138 @@ impl Fault {
     pub fn needs_disk(self) -> bool {
         matches!(self, Self::ReadOnly | Self::Full)
     }
+
+    /// What it takes hold of, a bit each; faults that share nothing can happen at once.
+    pub fn takes(self) -> u8 {
+        match self {
+            Self::KillAgent | Self::StopAgent => AGENT,
+            Self::KillHub | Self::StopHub => HUB,
+            Self::KillAll => AGENT | HUB,
+            Self::Reset | Self::Slow | Self::Stall | Self::Cut | Self::Deaf | Self::Flood => 4,
+            Self::SensorReset | Self::SensorSlow | Self::SensorStall | Self::SensorCut | Self::SensorDeaf => SENSORS,
+            Self::ReadOnly | Self::Full => 16,
+            Self::Revoke => 32,
+        }
+    }
+
+    /// Whether it can keep an agent from being written to.
+    pub fn hinders_writers(self) -> bool {
+        self.takes() & (AGENT | SENSORS) != 0
+    }
+
+    /// Where it happens, if it is a fault of links.
+    fn side(self) -> Side {
+        match self {
+            Self::SensorReset | Self::SensorSlow | Self::SensorStall | Self::SensorCut | Self::SensorDeaf => {
+                Side::Sensors
+            }
+            _ => Side::Hubs,
+        }
+    }
+
+    /// What happens, and when, from `at` on.
+    pub fn draw(self, agents: u64, at: Duration, random: &mut Random) -> Vec<(Duration, Act)> {
+        let agent = random.below(agents.max(1)) as usize;
+        let short = millis(random, 100, 500);
+        match self {
+            Self::KillAgent | Self::KillHub | Self::KillAll => self.kill(agents, agent, at, short, random),
+            Self::StopAgent | Self::StopHub => {
+                let stopped = match self {
+                    Self::StopAgent => vec![Who::Agent(agent)],
+                    _ => some_hubs(random),
+                };
+                let acts =
+                    stopped.into_iter().flat_map(|who| [(at, Act::Stop(who)), (at + TOO_LONG, Act::Continue(who))]);
+                acts.collect()
+            }
+            Self::Reset | Self::SensorReset => {
+                let (mut time, side) = (at, self.side());
+                let mut next = || {
+                    time += millis(random, 20, 120);
+                    (time, Act::Reset(side))
+                };
+                (0..3 + short.as_millis() % 8).map(|_| next()).collect()
+            }
+            Self::Slow | Self::SensorSlow => {
+                let (latency, jitter) = (millis(random, 0, 40), millis(random, 0, 80));
+                self.weather(Weather::Slow { latency, jitter, rate: 8_192 << random.below(6) }, at, short * 2)
+            }
+            Self::Stall | Self::SensorStall => self.weather(Weather::Stalled, at, TOO_LONG),
+            Self::Cut | Self::SensorCut => {
+                let after = 64 << random.below(10);
+                let mut acts = self.weather(Weather::Cut(after + random.below(after)), at, short * 2);
+                // What is open has passed many bytes.
+                acts.insert(0, (at, Act::Reset(self.side())));
+                acts
+            }
+            Self::Deaf | Self::SensorDeaf => self.weather(Weather::Deaf(random.below(200)), at, short * 2),
+            Self::Flood => vec![(at, Act::Flood(agent)), (at + short, Act::Ebb(agent))],
+            Self::ReadOnly => vec![(at, Act::Disk(Disk::ReadOnly)), (at + short * 2, Act::Disk(Disk::Well))],
+            Self::Full => vec![(at, Act::Disk(Disk::Full)), (at + short * 2, Act::Disk(Disk::Well))],
+            Self::Revoke => vec![(at, Act::Revoke(Some(agent))), (at + TOKENS_READ + short, Act::Revoke(None))],
+        }
+    }
+
+    fn weather(self, weather: Weather, at: Duration, hold: Duration) -> Vec<(Duration, Act)> {
+        let side = self.side();
+        vec![(at, Act::Weather(side, weather)), (at + hold, Act::Weather(side, Weather::Clear))]
+    }
+
+    /// Ends processes, and starts them again.
+    fn kill(
+        self,
+        agents: u64,
+        agent: usize,
+        at: Duration,
+        short: Duration,
+        random: &mut Random,
+    ) -> Vec<(Duration, Act)> {
+        match self {
+            Self::KillAgent => {
+                let who = Who::Agent(agent);
+                // Stopped first: what is sent meanwhile is on its way when the end comes.
+                let stop = (random.below(2) == 0).then_some((at, Act::Stop(who)));
+                let killed = at + short / 4;
+                stop.into_iter().chain([(killed, Act::Kill(who)), (killed + short / 4, Act::Start(who))]).collect()
+            }
+            Self::KillHub => {
+                let acts = |who| [(at, Act::Kill(who)), (at + short, Act::Start(who))];
+                some_hubs(random).into_iter().flat_map(acts).collect()
+            }
+            _ => {
+                let hubs = || (0..HUBS).map(Who::Hub);
+                let agents = || (0..agents as usize).map(Who::Agent);
+                // Which side is back first makes a difference.
+                let hubs_back = if random.below(2) == 0 { at } else { at + short / 2 };
+                let starts = hubs().map(|who| (hubs_back, Act::Start(who)));
+                let mut acts: Vec<_> = hubs().chain(agents()).map(|who| (at, Act::Kill(who))).collect();
+                acts.extend(starts);
+                acts.extend(agents().map(|who| (at, Act::Start(who))));
+                acts
+            }
+        }
+    }
 }
 
+/// Bits of what faults take hold of.
+const AGENT: u8 = 1;
+const HUB: u8 = 2;
+const SENSORS: u8 = 8;
+
 /// Longer than an exchange of the agents may take.
-pub const TOO_LONG: Duration = Duration::from_millis(1_400);
+const TOO_LONG: Duration = Duration::from_millis(1_400);
 
 /// How long hubs take at most to read a changed tokens file.
 const TOKENS_READ: Duration = Duration::from_millis(2_100);
 
-/// Longest time that a flood may take to fill a ring.
-const FLOOD: Duration = Duration::from_secs(20);
-
-/// Lets `fault` happen.
-///
-/// # Errors
-/// When something does not come back.
-pub async fn inject(world: &mut World, fault: Fault, random: &mut Random) -> Result<()> {
-    let agent = random.below(world.agents.len() as u64) as usize;
-    let short = Duration::from_millis(100 + random.below(500));
-    match fault {
-        Fault::KillAgent | Fault::KillHub | Fault::KillAll => kill(world, fault, agent, short, random).await,
-        Fault::StopAgent => {
-            world.stop_agent(agent, true)?;
-            tokio::time::sleep(TOO_LONG).await;
-            world.stop_agent(agent, false)
-        }
-        Fault::StopHub => {
-            let one = (random.below(3) > 0).then(|| random.below(2) as usize);
-            world.stop_hubs(one, true)?;
-            tokio::time::sleep(TOO_LONG).await;
-            world.stop_hubs(one, false)
-        }
-        Fault::Reset => {
-            for _ in 0..3 + random.below(8) {
-                world.agents.iter().for_each(|agent| agent.link.reset());
-                tokio::time::sleep(Duration::from_millis(20 + random.below(120))).await;
-            }
-            Ok(())
-        }
-        Fault::Slow => {
-            let (latency, jitter) = (Duration::from_millis(random.below(40)), Duration::from_millis(random.below(80)));
-            weather(world, Weather::Slow { latency, jitter, rate: 8_192 << random.below(6) }, short * 2).await
-        }
-        Fault::Stall => weather(world, Weather::Stalled, TOO_LONG).await,
-        Fault::Cut => {
-            let after = 64 << random.below(10);
-            world.agents.iter().for_each(|agent| agent.link.reset());
-            weather(world, Weather::Cut(after + random.below(after)), short * 2).await
-        }
-        Fault::Flood => flood(world, agent).await,
-        Fault::ReadOnly | Fault::Full => {
-            world.disk(fault, true).await?;
-            tokio::time::sleep(short * 2).await;
-            world.disk(fault, false).await
-        }
-        Fault::Revoke => {
-            world.write_tokens(Some(agent))?;
-            tokio::time::sleep(TOKENS_READ + short).await;
-            world.write_tokens(None)
-        }
-    }
+/// `from` milliseconds, and less than `more` on top.
+pub fn millis(random: &mut Random, from: u64, more: u64) -> Duration {
+    Duration::from_millis(from + random.below(more))
 }
 
-/// Ends processes, and starts them again.
-async fn kill(world: &mut World, fault: Fault, agent: usize, short: Duration, random: &mut Random) -> Result<()> {
-    match fault {
-        Fault::KillAgent => {
-            if random.below(2) == 0 {
-                // What is sent meanwhile is on its way when the end comes.
-                world.stop_agent(agent, true)?;
-                tokio::time::sleep(short / 4).await;
-            }
-            world.kill_agent(agent).await?;
-            tokio::time::sleep(short / 4).await;
-            world.start_agent(agent).await
-        }
-        Fault::KillHub => {
-            let both = random.below(3) == 0;
-            let first = random.below(2) as usize;
-            let killed: Vec<_> = (0..world.hubs.len()).filter(|hub| both || *hub == first).collect();
-            for hub in &killed {
-                world.kill_hub(*hub).await;
-            }
-            tokio::time::sleep(short).await;
-            world.start_hubs().await
-        }
-        _ => {
-            for hub in 0..world.hubs.len() {
-                world.kill_hub(hub).await;
-            }
-            for agent in 0..world.agents.len() {
-                world.kill_agent(agent).await?;
-            }
-            // Which side is back first makes a difference.
-            if random.below(2) == 0 {
-                world.start_hubs().await?;
-            }
-            for agent in 0..world.agents.len() {
-                world.start_agent(agent).await?;
-            }
-            tokio::time::sleep(short / 2).await;
-            world.start_hubs().await
-        }
-    }
-}
-
-async fn weather(world: &World, weather: Weather, hold: Duration) -> Result<()> {
-    world.agents.iter().for_each(|agent| agent.link.set(weather));
-    tokio::time::sleep(hold).await;
-    world.agents.iter().for_each(|agent| agent.link.set(Weather::Clear));
-    Ok(())
-}
-
-/// Cuts an agent off and writes until its ring has lost something.
-async fn flood(world: &World, agent: usize) -> Result<()> {
-    let Some(slot) = world.agents.get(agent) else { return Ok(()) };
-    let before = slot.lost().await?;
-    slot.link.set(Weather::Away);
-    slot.flood.send_replace(true);
-    let lost = crate::wait::until("a flooded ring to lose something", FLOOD, async || {
-        Ok((slot.lost().await? > before).then_some(()))
-    });
-    let lost = lost.await;
-    slot.flood.send_replace(false);
-    slot.link.set(Weather::Clear);
-    lost
+/// One of the hubs, or all.
+fn some_hubs(random: &mut Random) -> Vec<Who> {
+    let one = random.below(HUBS as u64) as usize;
+    let all = random.below(3) == 0;
+    (0..HUBS).filter(|hub| all || *hub == one).map(Who::Hub).collect()
 }

@@ -1,6 +1,8 @@
-//! One agent's place: the process that is there at present, its link, its writers, and what is known of its lives.
+//! One agent's place: the process that is there at present, its links to the hubs and to its sensors, its writers, and what is
+//! known of its lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +11,38 @@ use tokio::sync::{RwLock, watch};
 use tokio::task::JoinSet;
 
 use super::oracle::Lives;
-use super::proxy::Proxy;
 use super::writers::{Kind, Notes, TOPIC, Target, Writer};
 use crate::account::LogStatus;
 use crate::agent::{Agent, Options};
+use crate::generate::Random;
 use crate::process::resident_limit;
+use crate::proxy::{Proxy, Weather};
 use crate::{Result, wait};
 
 /// How long an agent that is about to be killed may take to tell where it stands.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
+/// Longest time that a flood may take to fill a ring, and longest that is waited when writers are hindered.
+const FLOOD: Duration = Duration::from_secs(20);
+const FLOOD_HINDERED: Duration = Duration::from_secs(4);
+
 /// A drain has to sit out the longest wait after failures in a row.
 const DRAIN: Duration = Duration::from_secs(150);
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Hubs { "hubs" } else { "sensors" })
+    }
+}
+
+/// The sides that an agent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// To the hubs.
+    Hubs,
+    /// To its sensors.
+    Sensors,
+}
 
 /// The place.
 #[derive(Debug)]
@@ -28,9 +50,10 @@ pub struct Slot {
     /// The agent's id.
     pub id: String,
     /// The way to the hubs.
-    pub link: Proxy,
-    /// Whether its JSON writer writes as much as it can.
-    pub flood: watch::Sender<bool>,
+    link: Proxy,
+    /// Whether its JSON writer writes as much as it can, and what the ring had lost before, if it could tell.
+    flood: watch::Sender<bool>,
+    lost_before: Option<u64>,
     /// What was written, by log.
     pub notes: BTreeMap<&'static str, Arc<Notes>>,
     /// Its lives so far.
@@ -39,6 +62,11 @@ pub struct Slot {
     pub peak: u64,
     /// Lives that took more than they may.
     pub over_cap: BTreeSet<u64>,
+    /// The ways that sensors have to this life: HTTP and MQTT. Each life has its own, so that nothing that was sent to one arrives in
+    /// the next.
+    sensors: Vec<Proxy>,
+    weather: Weather,
+    random: Random,
     options: Options,
     cap: u64,
     agent: Option<Agent>,
@@ -48,7 +76,7 @@ pub struct Slot {
 
 impl Slot {
     /// An agent under a cap of `cap` bytes, not started yet, and its writers, who rest while somebody holds `gate`.
-    pub fn new(id: &str, link: Proxy, token: &Path, cap: u64, gate: &Arc<RwLock<()>>) -> Self {
+    pub fn new(id: &str, link: Proxy, token: &Path, cap: u64, gate: &Arc<RwLock<()>>, mut random: Random) -> Self {
         let route =
             format!("[[mqtt.route]]\ntopic = \"{TOPIC}\"\nlog = \"mqtt\"\nformat = \"json\"\ntags = [\"unit\"]\n");
         let options = Options::new(id).upstream(link.address).toml(&route);
@@ -60,17 +88,22 @@ impl Slot {
             let own = Arc::<Notes>::default();
             notes.insert(kind.log(), Arc::clone(&own));
             let (target, flood, gate) = (target.subscribe(), flood.subscribe(), Arc::clone(gate));
-            writers.spawn(Writer { kind, target, flood, gate, notes: own }.run());
+            let random = Random::new(random.below(u64::MAX));
+            writers.spawn(Writer { kind, target, flood, gate, notes: own, random }.run());
         }
         let (lives, id) = (Lives::default(), id.to_owned());
         Self {
             id,
             link,
             flood,
+            lost_before: None,
             notes,
             lives,
             peak: 0,
             over_cap: BTreeSet::new(),
+            sensors: Vec::new(),
+            weather: Weather::Clear,
+            random,
             options,
             cap,
             agent: None,
@@ -89,7 +122,16 @@ impl Slot {
         let incarnation = status["incarnation"].as_str().ok_or("the status names no incarnation")?;
         self.lives.incarnations.push(incarnation.to_owned());
         let life = self.lives.incarnations.len() as u64;
-        self.target.send_replace(Some(Target { life, url: agent.url.clone(), mqtt: agent.mqtt }));
+        let mut ways = Vec::new();
+        for address in [agent.http, agent.mqtt] {
+            let way = Proxy::to(vec![address], self.random.below(u64::MAX)).await?;
+            way.set(self.weather);
+            ways.push(way.address);
+            self.sensors.push(way);
+        }
+        if let [http, mqtt] = ways[..] {
+            self.target.send_replace(Some(Target { life, http, mqtt }));
+        }
         self.agent = Some(agent);
         Ok(())
     }
@@ -104,8 +146,29 @@ impl Slot {
             self.learn(&status?);
         }
         self.agent = None;
+        self.sensors.clear();
         self.target.send_replace(None);
         Ok(())
+    }
+
+    /// Changes the weather on one side of it.
+    pub fn set(&mut self, side: Side, weather: Weather) {
+        if side == Side::Sensors {
+            self.weather = weather;
+        }
+        self.links(side).for_each(|link| link.set(weather));
+    }
+
+    /// Resets all connections on one side of it.
+    pub fn reset(&self, side: Side) {
+        self.links(side).for_each(Proxy::reset);
+    }
+
+    fn links(&self, side: Side) -> impl Iterator<Item = &Proxy> {
+        match side {
+            Side::Hubs => std::slice::from_ref(&self.link).iter(),
+            Side::Sensors => self.sensors.iter(),
+        }
     }
 
     /// Its process.
@@ -121,11 +184,33 @@ impl Slot {
         self.agent.as_ref().map_or_else(|| "not running".to_owned(), |agent| agent.process.said())
     }
 
-    /// How many records it has lost in this life.
+    /// Cuts it off from its hubs, and lets it be written to as fast as it goes.
+    pub async fn flood(&mut self) {
+        let lost = tokio::time::timeout(LAST_WORDS, self.lost()).await;
+        self.lost_before = lost.ok().and_then(Result::ok);
+        self.set(Side::Hubs, Weather::Away);
+        self.flood.send_replace(true);
+    }
+
+    /// Waits until the ring has lost something, and ends the flood. If writers are `hindered`, it need not lose anything.
     ///
     /// # Errors
-    /// When it does not answer, or its sums are wrong.
-    pub async fn lost(&self) -> Result<u64> {
+    /// When they are not, and it loses nothing all the same.
+    pub async fn ebb(&mut self, hindered: bool) -> Result<()> {
+        let limit = if hindered { FLOOD_HINDERED } else { FLOOD };
+        let before = self.lost_before.take().unwrap_or_default();
+        let lost = wait::until("a flooded ring to lose something", limit, async || {
+            let lost = tokio::time::timeout(LAST_WORDS, self.lost()).await.map_err(|_| "no status")??;
+            Ok((lost > before).then_some(()))
+        });
+        let lost = lost.await;
+        self.flood.send_replace(false);
+        self.set(Side::Hubs, Weather::Clear);
+        if hindered { Ok(()) } else { lost }
+    }
+
+    /// How many records it has lost in this life.
+    async fn lost(&self) -> Result<u64> {
         Ok(self.accounts().await?.values().map(LogStatus::lost).sum())
     }
 

@@ -14,6 +14,17 @@ const SIZE: &str = "6g";
 /// How long a disk that is being written to may take to become read-only.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How the disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// As it should be.
+    Well,
+    /// Read-only.
+    ReadOnly,
+    /// Full but for some pages.
+    Full,
+}
+
 /// The mount name space with the disk.
 #[derive(Debug)]
 pub struct Space {
@@ -53,24 +64,16 @@ impl Space {
         command
     }
 
-    /// Makes the disk read-only, or writable again.
+    /// Changes the disk.
     ///
     /// # Errors
     /// When the system refuses for too long.
-    pub async fn read_only(&self, on: bool) -> Result<()> {
-        let mode = if on { "remount,ro" } else { "remount,rw" };
-        self.mount(r#"mount -o "$2" "$1""#, mode).await
-    }
-
-    /// Leaves no more than some pages of the disk, or gives back all of it.
-    ///
-    /// # Errors
-    /// When the system refuses for too long.
-    pub async fn full(&self, on: bool) -> Result<()> {
+    pub async fn set(&self, disk: Disk) -> Result<()> {
         let script = r#"used=$(df --output=used -B1 "$1" | tail -n 1) && mount -o "remount,size=$((used + $2))" "$1""#;
-        match on {
-            true => self.mount(script, "16384").await,
-            false => self.mount(r#"mount -o "remount,size=$2" "$1""#, SIZE).await,
+        match disk {
+            Disk::Well => self.mount(r#"mount -o "remount,rw,size=$2" "$1""#, SIZE).await,
+            Disk::ReadOnly => self.mount(r#"mount -o "$2" "$1""#, "remount,ro").await,
+            Disk::Full => self.mount(script, "16384").await,
         }
     }
 

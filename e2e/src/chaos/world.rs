@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use tokio::sync::RwLock;
 
-use super::faults::Fault;
+use super::act::Who;
 use super::oracle::{Oracle, Totals};
-use super::proxy::Proxy;
 use super::slot::Slot;
-use super::space::Space;
+use super::space::{Disk, Space};
 use crate::generate::Random;
 use crate::hub::Hub;
 use crate::process::binary;
+use crate::proxy::Proxy;
 use crate::{Result, python};
 
 /// Hubs before the store.
-const HUBS: usize = 2;
+pub const HUBS: usize = 2;
 
 /// What a run is made of.
 #[derive(Debug, Clone)]
@@ -44,6 +44,8 @@ pub struct World {
     pub replies: BTreeMap<String, u64>,
     folder: PathBuf,
     space: Option<Space>,
+    /// Whether the hubs' disk is not well.
+    sick: bool,
     gate: Arc<RwLock<()>>,
     oracle: Oracle,
     tokens: Vec<String>,
@@ -78,6 +80,7 @@ impl World {
             replies: BTreeMap::new(),
             folder: folder.to_owned(),
             space,
+            sick: false,
             gate,
             oracle: Oracle::default(),
             tokens,
@@ -88,10 +91,11 @@ impl World {
         for id in &ids {
             let link = Proxy::to(addresses.clone(), random.below(u64::MAX)).await?;
             let token = folder.join(format!("{id}.token"));
-            world.agents.push(Slot::new(id, link, &token, size.max_memory, &world.gate));
+            let own = Random::new(random.below(u64::MAX));
+            world.agents.push(Slot::new(id, link, &token, size.max_memory, &world.gate, own));
         }
         for agent in 0..world.agents.len() {
-            world.start_agent(agent).await?;
+            world.start_one(Who::Agent(agent)).await?;
         }
         world.restarts = 0;
         Ok(world)
@@ -102,34 +106,31 @@ impl World {
         self.space.is_some()
     }
 
-    /// Starts a new life of an agent.
+    /// An agent's place.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn slot(&mut self, agent: usize) -> Result<&mut Slot> {
+        self.agents.get_mut(agent).ok_or_else(|| "no such agent".into())
+    }
+
+    /// Starts a process, if it does not run. A hub may refuse to come up over a disk that is not well, and is left alone then.
     ///
     /// # Errors
     /// When it does not come up.
-    pub async fn start_agent(&mut self, agent: usize) -> Result<()> {
-        self.restarts += 1;
-        let folder = self.folder.clone();
-        self.slot(agent)?.start(&folder).await
-    }
-
-    /// Kills an agent.
-    ///
-    /// # Errors
-    /// When it was dead already.
-    pub async fn kill_agent(&mut self, agent: usize) -> Result<()> {
-        self.slot(agent)?.kill().await
-    }
-
-    /// Stops an agent, or lets it go on.
-    ///
-    /// # Errors
-    /// When it is not running.
-    pub fn stop_agent(&mut self, agent: usize, stop: bool) -> Result<()> {
-        self.slot(agent)?.agent()?.process.signal(if stop { "STOP" } else { "CONT" })
-    }
-
-    fn slot(&mut self, agent: usize) -> Result<&mut Slot> {
-        self.agents.get_mut(agent).ok_or_else(|| "no such agent".into())
+    pub async fn start_one(&mut self, who: Who) -> Result<()> {
+        match who {
+            Who::Agent(agent) if self.slot(agent)?.agent().is_err() => {
+                self.restarts += 1;
+                let folder = self.folder.clone();
+                self.slot(agent)?.start(&folder).await
+            }
+            Who::Hub(number) if self.hub(number)?.process().is_none() => {
+                let started = self.start_hub(number).await;
+                if self.sick { Ok(()) } else { started }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Starts the hubs that do not run.
@@ -137,50 +138,61 @@ impl World {
     /// # Errors
     /// When one does not come up.
     pub async fn start_hubs(&mut self) -> Result<()> {
-        for hub in &mut self.hubs {
-            if hub.process().is_some() {
-                continue;
-            }
-            self.restarts += 1;
-            let program = binary("pyralog-hub")?;
-            let mut command = inside(self.space.as_ref(), &program);
-            command.args(["serve", "--listen", &hub.address.to_string(), "--tokens"]).arg(self.folder.join("tokens"));
-            command.arg("--store").arg(&hub.store).env("PYRALOG_SYNC__RETRY_AFTER", "1s");
-            hub.run(command).await?;
+        for number in 0..self.hubs.len() {
+            self.start_one(Who::Hub(number)).await?;
         }
         Ok(())
     }
 
-    /// Kills a hub.
-    pub async fn kill_hub(&mut self, hub: usize) {
-        self.ask_hub(hub).await;
-        if let Some(hub) = self.hubs.get_mut(hub) {
-            hub.kill();
-        }
+    async fn start_hub(&mut self, number: usize) -> Result<()> {
+        self.restarts += 1;
+        let mut command = inside(self.space.as_ref(), &binary("pyralog-hub")?);
+        let tokens = self.folder.join("tokens");
+        let hub = self.hub(number)?;
+        command.args(["serve", "--listen", &hub.address.to_string(), "--tokens"]).arg(tokens);
+        command.arg("--store").arg(&hub.store).env("PYRALOG_SYNC__RETRY_AFTER", "1s");
+        hub.run(command).await
     }
 
-    /// Stops one hub or all, or lets them go on.
+    fn hub(&mut self, number: usize) -> Result<&mut Hub> {
+        self.hubs.get_mut(number).ok_or_else(|| "no such hub".into())
+    }
+
+    /// Kills a process, if it runs.
     ///
     /// # Errors
-    /// When there is no way to send a signal.
-    pub fn stop_hubs(&mut self, one: Option<usize>, stop: bool) -> Result<()> {
-        for (number, hub) in self.hubs.iter_mut().enumerate() {
-            if one.is_none_or(|one| one == number)
-                && let Some(process) = hub.process()
-            {
-                process.signal(if stop { "STOP" } else { "CONT" })?;
+    /// When there is none of this number.
+    pub async fn kill(&mut self, who: Who) -> Result<()> {
+        match who {
+            Who::Agent(agent) if self.slot(agent)?.agent().is_ok() => self.slot(agent)?.kill().await,
+            Who::Agent(_) => Ok(()),
+            Who::Hub(number) => {
+                self.ask_hub(number).await;
+                self.hub(number)?.kill();
+                Ok(())
             }
         }
-        Ok(())
     }
 
-    /// Makes the hubs' disk as the fault has it, or well again.
+    /// Sends a process a signal, if it runs.
+    ///
+    /// # Errors
+    /// When there is no way to send it.
+    pub fn signal(&mut self, who: Who, signal: &str) -> Result<()> {
+        match who {
+            Who::Agent(agent) => self.slot(agent)?.agent().map_or(Ok(()), |agent| agent.process.signal(signal)),
+            Who::Hub(number) => self.hub(number)?.process().map_or(Ok(()), |process| process.signal(signal)),
+        }
+    }
+
+    /// Changes the hubs' disk.
     ///
     /// # Errors
     /// When there is no such disk, or the system refuses.
-    pub async fn disk(&self, fault: Fault, on: bool) -> Result<()> {
-        let space = self.space.as_ref().ok_or("the hubs have no disk of their own")?;
-        if fault == Fault::Full { space.full(on).await } else { space.read_only(on).await }
+    pub async fn disk(&mut self, disk: Disk) -> Result<()> {
+        self.space.as_ref().ok_or("the hubs have no disk of their own")?.set(disk).await?;
+        self.sick = disk != Disk::Well;
+        Ok(())
     }
 
     /// Writes the tokens file, without an agent's token if one is named.

@@ -7,7 +7,7 @@ use crate::agent::Options;
 
 use super::load::bombs::Packing;
 use super::load::queries::Pace;
-use super::load::{arrow, bombs, connections, flood, loris, mqtt, queries, shapes};
+use super::load::{arrow, bombs, connections, flood, handshakes, loris, mqtt, queries, shapes};
 use super::target::Target;
 
 /// What stands upstream of the agent.
@@ -46,7 +46,9 @@ pub enum Settings {
     /// None.
     Plain,
     /// TLS for MQTT.
-    Tls,
+    MqttTls,
+    /// TLS for HTTP.
+    HttpTls,
     /// No more than so many file descriptors.
     Descriptors(u32),
 }
@@ -65,6 +67,8 @@ pub enum Load {
     MqttIdle { count: usize },
     MqttMute { count: usize },
     HalfHandshakes { count: usize },
+    HttpsHalf { count: usize },
+    HttpsMute { count: usize },
     SlowHeads,
     SlowBodies,
     AnnouncedBodies,
@@ -138,12 +142,29 @@ pub const CASES: &[Case] = &[
     case("mqtt-qos2", "500 MQTT clients leave 1,000 QoS 2 messages each unreleased", Load::HalfQos2),
     case("mqtt-sessions", "persistent sessions under ever new long names, messages half done in each", Load::Sessions),
     Case {
-        settings: Settings::Tls,
+        settings: Settings::MqttTls,
         seconds: 8,
         ..case(
             "tls-half",
             "10,000 MQTT clients begin a TLS handshake and stop (the neighbour by HTTP alone)",
             Load::HalfHandshakes { count: 10_000 },
+        )
+    },
+    Case {
+        settings: Settings::HttpTls,
+        seconds: 8,
+        ..case(
+            "https-half",
+            "10,000 HTTP clients send half of what begins a TLS handshake, or all of it, and stop",
+            Load::HttpsHalf { count: 10_000 },
+        )
+    },
+    Case {
+        settings: Settings::HttpTls,
+        ..case(
+            "https-mute",
+            "2,000 HTTP clients finish the TLS handshake and send nothing",
+            Load::HttpsMute { count: 2_000 },
         )
     },
     Case {
@@ -171,12 +192,15 @@ impl Case {
         Ok(match self.settings {
             Settings::Plain => options,
             Settings::Descriptors(most) => options.descriptors(most),
-            Settings::Tls => {
-                let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+            Settings::MqttTls | Settings::HttpTls => {
+                let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
                 let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
                 std::fs::write(&cert, made.cert.pem())?;
                 std::fs::write(&key, made.signing_key.serialize_pem())?;
                 let text = |path: &Path| path.display().to_string();
+                if self.settings == Settings::HttpTls {
+                    return Ok(options.https(&cert, &key));
+                }
                 options.set("mqtt.tls_cert", &text(&cert)).set("mqtt.tls_key", &text(&key))
             }
         })
@@ -199,7 +223,9 @@ impl Load {
             Self::Fill => flood::fill(target).await?,
             Self::MqttIdle { count } => connections::mqtt_idle(target, count).await?,
             Self::MqttMute { count } => connections::mqtt_mute(target, count).await?,
-            Self::HalfHandshakes { count } => connections::half_handshakes(target, count).await?,
+            Self::HalfHandshakes { count } => handshakes::mqtt_half(target, count).await?,
+            Self::HttpsHalf { count } => handshakes::https_half(target, count).await?,
+            Self::HttpsMute { count } => handshakes::https_mute(target, count).await?,
             Self::SlowHeads => loris::heads(target).await?,
             Self::SlowBodies => loris::bodies(target).await?,
             Self::AnnouncedBodies => loris::announced(target).await?,

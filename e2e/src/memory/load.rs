@@ -4,6 +4,7 @@ pub mod arrow;
 pub mod bombs;
 pub mod connections;
 pub mod flood;
+pub mod handshakes;
 pub mod loris;
 pub mod mqtt;
 pub mod queries;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder};
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::target::{self, Target};
+use crate::agent::Agent;
 use crate::{Result, http, packets};
 
 /// How long it waits for an answer. The machine may be busy with the others at the same time.
@@ -75,23 +77,21 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Sets to work: a publisher that stays connected, a writer, a reader, and one that always connects anew. It speaks no TLS,
-    /// so it can be told to leave MQTT alone.
+    /// Sets to work: a publisher that stays connected, a writer, a reader, and one that always connects anew. It speaks no TLS to the
+    /// MQTT endpoint, so it can be told to leave that alone.
     ///
     /// # Errors
     /// When there is no HTTP client.
-    pub fn start(at: &Target, with_mqtt: bool) -> Result<Self> {
-        // An error means that it is installed.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    pub fn start(agent: &Agent, at: &Target, with_mqtt: bool) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let url = format!("http://{}", at.http);
+        let (url, ca) = (agent.url.clone(), agent.ca.as_deref());
         if with_mqtt {
             tasks.spawn(publisher(at.mqtt, stopped.clone()));
         }
-        tasks.spawn(writer(client()?, url.clone(), stopped.clone()));
-        tasks.spawn(reader(client()?, url, stopped.clone()));
-        tasks.spawn(newcomer(at.mqtt, with_mqtt, at.http, stopped));
+        tasks.spawn(writer(client(ca)?, url.clone(), stopped.clone()));
+        tasks.spawn(reader(client(ca)?, url, stopped.clone()));
+        tasks.spawn(newcomer(at.clone(), with_mqtt, stopped));
         Ok(Self { stop, tasks })
     }
 
@@ -113,8 +113,9 @@ impl Neighbour {
     }
 }
 
-fn client() -> Result<Client> {
-    Ok(Client::builder().timeout(PATIENCE).no_proxy().local_address(FROM).build()?)
+fn client(ca: Option<&Path>) -> Result<Client> {
+    let builder = ca.map_or_else(|| Ok(http::builder()), |ca| http::builder_trusting(ca, None))?;
+    Ok(builder.timeout(PATIENCE).local_address(FROM).build()?)
 }
 
 async fn open_to(to: SocketAddr) -> std::io::Result<TcpStream> {
@@ -196,7 +197,7 @@ async fn reader(client: Client, url: String, mut stop: watch::Receiver<bool>) ->
     }
 }
 
-async fn newcomer(mqtt: SocketAddr, with_mqtt: bool, http: SocketAddr, mut stop: watch::Receiver<bool>) -> Served {
+async fn newcomer(at: Target, with_mqtt: bool, mut stop: watch::Receiver<bool>) -> Served {
     let mut served = Served::default();
     let request = target::post("/write", "connection: close\r\n", LINES.as_bytes());
     loop {
@@ -204,14 +205,19 @@ async fn newcomer(mqtt: SocketAddr, with_mqtt: bool, http: SocketAddr, mut stop:
             served
                 .count("new MQTT connection", async {
                     let mut stream =
-                        target::mqtt_in(open_to(mqtt), &packets::connect("newcomer", true, 30), PATIENCE).await?;
+                        target::mqtt_in(open_to(at.mqtt), &packets::connect("newcomer", true, 30), PATIENCE).await?;
                     publish(&mut stream, 1).await
                 })
                 .await;
         }
         served
             .count("new HTTP connection", async {
-                match target::exchange(open_to(http).await?, &request).await? {
+                let stream = open_to(at.http).await?;
+                let status = match at.tls {
+                    None => target::exchange(stream, &request).await?,
+                    Some(_) => target::exchange(at.shake(stream).await?, &request).await?,
+                };
+                match status {
                     204 => Ok(()),
                     status => Err(format!("status {status}").into()),
                 }

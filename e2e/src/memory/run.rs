@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::cases::{Case, Settings, Upstream};
-use super::link;
 use super::neighbour::{Neighbour, Served};
 use super::sampler::{Sample, Sampler};
 use super::target::Target;
@@ -15,6 +14,7 @@ use crate::Result;
 use crate::agent::Agent;
 use crate::hub::Hub;
 use crate::process::resident_limit;
+use crate::proxy::{Proxy, Weather};
 
 /// The agent at rest, before and after, so that the curve shows where it began and what it keeps.
 const REST: Duration = Duration::from_millis(500);
@@ -84,7 +84,7 @@ async fn watch(case: &Case, cap: u64, agent: &Agent, upstream: &mut Stage) -> Re
     let sampler = Sampler::start(agent.process.pid());
     tokio::time::sleep(REST).await;
     let target = Target::new(agent, cap, Duration::from_secs(case.seconds))?;
-    let neighbour = Neighbour::start(&target, case.settings != Settings::Tls)?;
+    let neighbour = Neighbour::start(agent, &target, case.settings != Settings::MqttTls)?;
     let half = Duration::from_secs(case.seconds) / 2;
     let (loaded, arrived) = tokio::join!(case.load.run(&target), upstream.arrive(half));
     loaded?;
@@ -115,7 +115,7 @@ struct Stage {
     /// What the agent is told.
     address: Option<SocketAddr>,
     hub: Option<Hub>,
-    _link: Option<link::Slow>,
+    _link: Option<Proxy>,
 }
 
 impl Stage {
@@ -125,7 +125,8 @@ impl Stage {
             let absent = Hub::absent(folder)?;
             address = Some(absent.address);
             if upstream == Upstream::Slow {
-                let link = link::Slow::to(absent.address, SLOW_LINK).await?;
+                let link = Proxy::to(vec![absent.address], 1).await?;
+                link.set(Weather::Slow { latency: Duration::ZERO, jitter: Duration::ZERO, rate: SLOW_LINK });
                 address = Some(link.address);
                 slow = Some(link);
             }

@@ -2,12 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::Result;
 use crate::agent::Agent;
@@ -24,6 +30,8 @@ pub struct Target {
     pub http: SocketAddr,
     /// The end of the case.
     pub until: Instant,
+    /// The way through the TLS of the HTTP endpoint, if it has any.
+    pub tls: Option<Arc<ClientConfig>>,
     /// The cap of the agent, in bytes.
     pub cap: u64,
     /// What its clients got.
@@ -52,10 +60,11 @@ impl Target {
     /// A target of `agent` for the next `length`.
     ///
     /// # Errors
-    /// When its address is none.
+    /// When its certificate is none.
     pub fn new(agent: &Agent, cap: u64, length: Duration) -> Result<Self> {
-        let http = agent.url.rsplit('/').next().unwrap_or_default().parse()?;
-        Ok(Self { mqtt: agent.mqtt, http, until: Instant::now() + length, cap, answers: Arc::default() })
+        let (mqtt, http) = (agent.mqtt, agent.http);
+        let tls = agent.ca.as_deref().map(trusting).transpose()?;
+        Ok(Self { mqtt, http, tls, until: Instant::now() + length, cap, answers: Arc::default() })
     }
 
     /// Whether time is up.
@@ -81,6 +90,18 @@ impl Target {
         exchange(TcpStream::connect(self.http).await?, request).await
     }
 
+    /// Shakes hands with the HTTP endpoint, which must speak TLS.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>> {
+        let config = self.tls.clone().ok_or("the agent speaks no TLS")?;
+        Ok(TlsConnector::from(config)
+            .connect(ServerName::from(self.http.ip()), stream)
+            .await
+            .map_err(|_| "no handshake")?)
+    }
+
     /// Counts an answer.
     pub fn note(&self, answer: &str) {
         self.answers.note(answer);
@@ -93,6 +114,14 @@ impl Target {
     pub async fn mqtt_in(&self, connect: &[u8], patience: Duration) -> Result<TcpStream> {
         mqtt_in(TcpStream::connect(self.mqtt), connect, patience).await
     }
+}
+
+fn trusting(ca: &Path) -> Result<Arc<ClientConfig>> {
+    // An error means that it is installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca)?)?;
+    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// As [`Target::mqtt_in`].
@@ -122,7 +151,7 @@ pub async fn mqtt_in(
 ///
 /// # Errors
 /// When there is none.
-pub async fn exchange(mut stream: TcpStream, request: &[u8]) -> Result<u16> {
+pub async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> Result<u16> {
     // A server that refuses closes before it has read all; its answer counts, not that.
     let sent = stream.write_all(request).await;
     match status(&mut stream).await {

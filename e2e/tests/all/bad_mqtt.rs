@@ -108,8 +108,8 @@ async fn publishers_who_come_and_go_by_the_hundred_leave_nothing_behind() -> Res
         let mut stream = TcpStream::connect(agent.mqtt).await?;
         stream.write_all(CONNECT).await?;
         if round % 2 == 0 {
-            // Gone in the middle of a packet.
-            stream.write_all(b"\x30\x20\x00\x05").await?;
+            // Gone in the middle of a packet; or before it, when the one before is served after it and takes over its name.
+            let _ = stream.write_all(b"\x30\x20\x00\x05").await;
         }
     }
     wait::until("a place for a good client", wait::LONG, async || still_works(&agent).await.map(Some)).await?;

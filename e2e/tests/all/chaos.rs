@@ -1,4 +1,4 @@
-//! A few rounds of chaos, one for each fault; `chaos` does the same for as long as one likes.
+//! A few rounds of chaos, one for each fault and others beside it; `chaos` does the same for as long as one likes.
 
 use clap::ValueEnum;
 use pyralog_e2e::Result;
@@ -12,8 +12,8 @@ async fn through_every_fault_each_record_is_accounted_for() -> Result<()> {
     let faults = Fault::value_variants().to_vec();
     let size = Size { agents: 2, max_memory: 8 << 20 };
     let rounds = faults.len() as u64;
-    let plan = Plan { seed: 7, rounds, faults, in_order: true, reckon_every: 7, size };
-    let outcome = run(folder.path(), &plan, |step| println!("round {}: {}", step.round, step.fault.name())).await?;
+    let plan = Plan { seed: 7, rounds, only: None, faults, in_order: true, at_once: 3, reckon_every: 7, size };
+    let outcome = run(folder.path(), &plan, |script| println!("{script}")).await?;
     println!("{outcome:?}");
     let left_out: Vec<_> = outcome.left_out.iter().map(|fault| fault.name()).collect();
     if !left_out.is_empty() {
@@ -22,6 +22,8 @@ async fn through_every_fault_each_record_is_accounted_for() -> Result<()> {
     let totals = &outcome.totals;
     assert!(totals.acked > 0 && totals.committed > 0, "{totals:?}");
     assert!(totals.receipted.get("evicted").is_some_and(|evicted| *evicted > 0), "nothing was evicted: {totals:?}");
+    assert!(totals.unknown_committed > 0, "no record of unknown fate was stored: {totals:?}");
+    assert!(totals.repeated > 0, "no record that was sent again was there twice: {totals:?}");
     assert!(totals.committed + totals.receipted.values().sum::<u64>() + totals.lost_with_life >= totals.acked);
     Ok(())
 }

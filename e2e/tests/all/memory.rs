@@ -20,7 +20,17 @@ async fn stays_within_its_limit_and_serves_the_neighbour(name: &str) -> Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_and_heavy_clients_leave_the_agent_under_its_cap_and_others_served() -> Result<()> {
     raise_descriptors();
-    for name in ["http-json", "mqtt-qos1", "mqtt-mute", "slow-heads", "large-bodies", "queries-slow", "descriptors"] {
+    for name in [
+        "http-json",
+        "mqtt-qos1",
+        "mqtt-mute",
+        "slow-heads",
+        "large-bodies",
+        "queries-slow",
+        "https-half",
+        "https-mute",
+        "descriptors",
+    ] {
         stays_within_its_limit_and_serves_the_neighbour(name).await?;
     }
     Ok(())

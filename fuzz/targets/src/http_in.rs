@@ -55,6 +55,7 @@ fn agent() -> (Ring, Router) {
         started: Instant::now(),
         ring: ring.clone(),
         clock,
+        sidecar: Arc::default(),
         sync: Arc::new(SyncShared::default()),
     });
     let api = Api {

@@ -16,6 +16,7 @@ mod mqtt;
 mod peers;
 mod ring;
 mod segment_decode;
+mod sidecar;
 
 pub use arrow_ingest::arrow_ingest;
 pub use config::config;
@@ -25,6 +26,7 @@ pub use json::json;
 pub use line_protocol::line_protocol;
 pub use mqtt::mqtt;
 pub use segment_decode::segment_decode;
+pub use sidecar::sidecar;
 
 /// A target: its name and what it does with bytes.
 pub type Target = (&'static str, fn(&[u8]));
@@ -39,4 +41,5 @@ pub const TARGETS: &[Target] = &[
     ("segment_decode", segment_decode),
     ("config", config),
     ("http", http),
+    ("sidecar", sidecar),
 ];

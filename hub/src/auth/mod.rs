@@ -8,7 +8,9 @@
 //!
 //! So a token never widens what a device's certificate lets it write, and no certificate opens the whole fleet.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -20,7 +22,7 @@ pub use certificate::Certificate;
 use certificate::can_name;
 use tokens::{Scope, Tokens, TokensError};
 
-use crate::watched::Watched;
+use pyralog_service::{Guesses, Verdict, Watched};
 
 /// Decides about requests by the tokens file, which may change while the hub runs, and by certificates.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Auth {
     tokens: Option<Watched<Tokens>>,
     /// Whether clients are asked for certificates.
     certificates: bool,
+    /// Wrong tokens, by host.
+    guesses: Guesses,
 }
 
 /// Who asks.
@@ -37,6 +41,8 @@ pub struct Caller {
     pub headers: HeaderMap,
     /// What the connection was opened with, if anything.
     pub certificate: Option<Certificate>,
+    /// Where the connection comes from, if it comes by a network.
+    pub peer: Option<IpAddr>,
 }
 
 /// Why a request may not go on.
@@ -54,6 +60,15 @@ pub enum Denied {
          (sync, read); the hub's operator lists and makes tokens with `pyralog-hub token`"
     )]
     WrongToken,
+    /// Its host has sent so many wrong tokens that this one was not looked at.
+    #[error(
+        "too many wrong tokens came from this address, so no new one is looked at: try again in {} s",
+        retry_after.as_secs()
+    )]
+    ShutOut {
+        /// When to try again, in whole seconds.
+        retry_after: Duration,
+    },
     /// The connection was opened without a certificate, and there are no tokens to show instead.
     #[error("this hub knows clients by their certificates: connect with one that its authority has signed")]
     NoCertificate,
@@ -98,7 +113,7 @@ impl Auth {
             }
             None => None,
         };
-        Ok(Self { tokens, certificates: false })
+        Ok(Self { tokens, certificates: false, guesses: Guesses::default() })
     }
 
     /// The same, where TLS asks clients for certificates.
@@ -120,7 +135,19 @@ impl Auth {
         match &self.tokens {
             Some(tokens) => {
                 let token = bearer(&caller.headers).ok_or(Denied::NoToken)?;
-                if tokens.get().allows(token, scope, agent) { Ok(()) } else { Err(Denied::WrongToken) }
+                let allows = || tokens.get().allows(token, scope, agent);
+                let verdict = match caller.peer {
+                    Some(peer) => self.guesses.judge("hub", peer, token.as_bytes(), Instant::now(), allows),
+                    None if allows() => Verdict::Right,
+                    None => Verdict::Wrong,
+                };
+                match verdict {
+                    Verdict::Right => Ok(()),
+                    Verdict::Wrong => Err(Denied::WrongToken),
+                    Verdict::ShutOut(left) => {
+                        Err(Denied::ShutOut { retry_after: Duration::from_secs(left.as_secs() + 1) })
+                    }
+                }
             }
             None if self.certificates => named(caller, agent),
             None => Ok(()),
@@ -164,7 +191,7 @@ mod tests {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
             Certificate::read(rcgen::generate_simple_self_signed(names).unwrap().cert.der())
         });
-        Caller { headers: headers.into_iter().collect(), certificate }
+        Caller { headers: headers.into_iter().collect(), certificate, peer: None }
     }
 
     #[test]
@@ -187,6 +214,25 @@ mod tests {
         assert_eq!(auth.check(&good, Scope::Sync, Some("a")), Ok(()));
         assert_eq!(auth.check(&good, Scope::Sync, Some("b")), Err(Denied::WrongToken));
         assert_eq!(auth.check(&good, Scope::Read, Some("a")), Err(Denied::WrongToken));
+    }
+
+    #[test]
+    fn a_host_that_guesses_is_not_looked_at_and_what_was_right_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tokens");
+        let [good, other] = [(); 2].map(|()| format!("Bearer {}", tokens::create(&file, "a", Scope::Sync).unwrap()));
+        let auth = Auth::open(Some(file)).unwrap();
+        let from = |last: u8, authorization: &str| {
+            let peer = Some(IpAddr::from([10, 0, 0, last]));
+            auth.check(&Caller { peer, ..caller(Some(authorization), None) }, Scope::Sync, Some("a"))
+        };
+        assert_eq!(from(1, &good), Ok(()));
+        let answers: Vec<_> = (0..20).map(|number| from(1, &format!("Bearer guess-{number}"))).collect();
+        assert!(answers[..11].iter().all(|answer| *answer == Err(Denied::WrongToken)), "{answers:?}");
+        let is_shut_out = |answer: &Result<(), Denied>| matches!(answer, Err(Denied::ShutOut { .. }));
+        assert!(answers[11..].iter().all(is_shut_out), "{answers:?}");
+        assert!(is_shut_out(&from(1, &other)), "a right one that is new would tell");
+        assert_eq!((from(1, &good), from(2, &other)), (Ok(()), Ok(())));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use pyralog_service::{BadDigest, SecretDigest};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::is_agent_id;
@@ -76,7 +77,7 @@ struct Token {
     /// `None` means every agent.
     agent: Option<Box<str>>,
     scope: Scope,
-    hash: [u8; 32],
+    hash: SecretDigest,
 }
 
 impl Tokens {
@@ -106,7 +107,7 @@ impl Tokens {
 
     /// Whether `token` opens `scope` of `agent`; `None` asks for all agents. Takes the same time whichever matches.
     pub fn allows(&self, token: &str, scope: Scope, agent: Option<&str>) -> bool {
-        let hash = *blake3::hash(token.as_bytes()).as_bytes();
+        let hash = SecretDigest::of(token.as_bytes());
         let mut allowed = Choice::from(0);
         for known in &self.0 {
             let fits = known.scope == scope && (known.agent.is_none() || known.agent.as_deref() == agent);
@@ -154,7 +155,7 @@ pub fn create(path: &Path, agent: &str, scope: Scope) -> Result<String, TokensEr
     if !ends_with_newline(path).map_err(fail)? {
         line.push('\n');
     }
-    line.push_str(&format!("{agent:<16} {:<5} blake3:{}\n", scope.word(), blake3::hash(token.as_bytes()).to_hex()));
+    line.push_str(&format!("{agent:<16} {:<5} {}\n", scope.word(), SecretDigest::of(token.as_bytes())));
     file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
     Ok(token)
 }
@@ -189,9 +190,11 @@ fn parse(line: &str) -> Result<Token, &'static str> {
     if agent != "*" && !is_agent_id(agent) {
         return Err("the first word is neither an agent id nor *");
     }
-    let hex = hash.strip_prefix("blake3:").ok_or("the hash does not begin with blake3:")?;
-    let hash = blake3::Hash::from_hex(hex).map_err(|_| "the hash is not 64 hex digits")?;
-    Ok(Token { agent: (agent != "*").then(|| agent.into()), scope: scope.parse()?, hash: *hash.as_bytes() })
+    let hash = hash.parse().map_err(|bad| match bad {
+        BadDigest::Hash => "the hash does not begin with blake3:",
+        BadDigest::Digits => "the hash is not 64 hex digits",
+    })?;
+    Ok(Token { agent: (agent != "*").then(|| agent.into()), scope: scope.parse()?, hash })
 }
 
 fn ends_with_newline(path: &Path) -> std::io::Result<bool> {

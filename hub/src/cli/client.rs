@@ -7,10 +7,13 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION, TE};
 use http_body_util::BodyExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use pyralog_service::tls::client::{ClientTls, ClientTlsError, Named, explained, innermost};
+use pyralog_service::tls::{Pair, install_provider};
+use pyralog_service::without_password;
 use serde_json::Value;
 
 use super::table::{Align, Table, grouped, moment};
-use super::{AccountArgs, CliError, ClientArgs, ReadArgs, trust};
+use super::{AccountArgs, CliError, ClientArgs, ReadArgs, TlsArgs};
 
 /// Longest answer that is no stream of records.
 const MAX_ANSWER: usize = 256 << 20;
@@ -165,9 +168,10 @@ pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             CliError::failed(format!(
-                "the hub broke off after {}: most likely it met a damaged entry (its log says which); check the store with \
-                 `pyralog-hub verify`, or read on with --skip-damaged",
-                chain(&error)
+                "the hub broke off after {}: it met a damaged entry, or waited in vain for this reader to go on (its log says \
+                 which); check the store with `pyralog-hub verify`, or read on with --skip-damaged; where a pager pauses, write \
+                 to a file first",
+                innermost(&error)
             ))
         })?;
         match frame.into_data() {
@@ -203,8 +207,7 @@ struct Client {
 
 impl Client {
     fn new(args: &ClientArgs) -> Result<Self, CliError> {
-        // Somebody may have set one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_provider();
         let token = match &args.token_file {
             Some(file) => {
                 let read = std::fs::read_to_string(file);
@@ -216,9 +219,9 @@ impl Client {
         };
         let builder =
             reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
-        let builder = trust::with(&args.tls, builder).map_err(CliError::configuration)?;
-        let http = builder.build().map_err(|error| CliError::failed(trust::explained(&chain(&error))))?;
-        let shown = trust::without_password(&args.url);
+        let builder = client_tls(&args.tls).apply(builder).map_err(bad_tls)?;
+        let http = builder.build().map_err(|error| CliError::failed(innermost(&error)))?;
+        let shown = without_password(args.url.trim_end_matches('/'));
         Ok(Self { http, url: args.url.trim_end_matches('/').to_owned(), shown, token })
     }
 
@@ -229,7 +232,7 @@ impl Client {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let response = request.send().await.map_err(|error| {
-            let why = trust::explained(&chain(&error));
+            let why = explained(&error, NAMED);
             CliError::failed(format!("no answer from {}: {why}; does a hub run there?", self.shown))
         })?;
         if response.status().is_success() {
@@ -254,7 +257,7 @@ impl Client {
 
 async fn collect(mut response: reqwest::Response) -> Result<Vec<u8>, CliError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| CliError::failed(chain(&error)))? {
+    while let Some(chunk) = response.chunk().await.map_err(|error| CliError::failed(innermost(&error)))? {
         if body.len() + chunk.len() > MAX_ANSWER {
             return Err(CliError::failed("the hub's answer is too long"));
         }
@@ -269,15 +272,16 @@ fn print_json(value: &Value) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An error with its causes, which `reqwest` keeps to itself otherwise.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
+const NAMED: Named = Named { url: "--url", ca: "--ca-file", cert: "--cert-file" };
+
+fn client_tls(args: &TlsArgs) -> ClientTls {
+    let identity = args.cert_file.clone().zip(args.key_file.clone()).map(|(cert, key)| Pair { cert, key });
+    ClientTls { ca: args.ca_file.clone(), identity }
+}
+
+fn bad_tls(error: ClientTlsError) -> CliError {
+    let flags = if matches!(error, ClientTlsError::Authorities(_)) { "--ca-file" } else { "--cert-file, --key-file" };
+    CliError::configuration(format!("{flags}: {error}"))
 }
 
 fn segment(name: &str) -> String {

@@ -12,7 +12,6 @@ mod client;
 mod offline;
 mod serve;
 mod table;
-mod trust;
 
 /// The front door of a Pyralog cluster: takes the batches of agents, stores them, and reads them back.
 #[derive(Debug, Parser)]

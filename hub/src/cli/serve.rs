@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyralog_service::signals::Signals;
 use pyralog_supervision::Manager;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{CliError, ServeArgs};
@@ -31,10 +31,9 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
 async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode, CliError> {
     let config = config(&args)?;
     log_to_stderr(&config)?;
-    // Both before anything is promised: a signal in between must not be lost.
-    let listen = |kind| signal(kind).map_err(|error| CliError::failed(format!("no signals: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let mut hangup = listen(SignalKind::hangup())?;
+    // Before anything is promised: a signal in between must not be lost.
+    let mut signals =
+        Signals::new().map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))?;
     let running = start(&config).await.map_err(|error| match error {
         StartError::Tokens(_) | StartError::Tls(_) => CliError::configuration(error),
         _ => CliError::failed(error),
@@ -48,27 +47,21 @@ async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode,
     manager.ready(&status);
     let feeding = keep_fed(&running, manager, status.clone());
 
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => {
-                tracing::info!("SIGHUP: looking at the files of tokens and certificates");
-                manager.reloading();
-                running.look_at_files();
-                manager.ready(&status);
-            }
-        }
-    }
-    tracing::info!(grace = ?config.shutdown_grace, "stopping: no new requests; a second signal ends at once");
+    let look = || {
+        tracing::info!("SIGHUP: looking at the files of tokens and certificates");
+        manager.reloading();
+        running.look_at_files();
+        manager.ready(&status);
+    };
+    let signal = signals.stop(look).await;
+    tracing::info!(grace = ?config.shutdown_grace, "{signal}: no new requests; a second signal ends at once");
     if let Some(feeding) = feeding {
         feeding.abort();
     }
     manager.stopping("Stopping: requests in work come to their end", config.shutdown_grace + STOP_SLACK);
     let orderly = tokio::select! {
         orderly = running.stop() => orderly,
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
+        _ = signals.stop(|| ()) => false,
     };
     if !orderly {
         tracing::warn!("ended with requests in work: nothing that was acknowledged is lost");

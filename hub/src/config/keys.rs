@@ -78,6 +78,7 @@ pub static KEYS: &[Key] = &[
         set: |config, text| duration(text).map(|v| config.limits.request_timeout = v),
     },
     Key { name: "limits.idle_timeout", set: |config, text| some(text).map(|v| config.limits.idle_timeout = v) },
+    Key { name: "limits.write_timeout", set: |config, text| some(text).map(|v| config.limits.write_timeout = v) },
     Key { name: "sync.pause", set: |config, text| duration(text).map(|v| config.sync.pause = v) },
     Key { name: "sync.retry_after", set: |config, text| duration(text).map(|v| config.sync.retry_after = v) },
 ];

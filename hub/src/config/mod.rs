@@ -84,6 +84,8 @@ pub struct Limits {
     pub request_timeout: Duration,
     /// How long a connection may stay without a request; up to twice that with HTTP/2.
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
 }
 
 /// What the hub tells agents about its pace.
@@ -111,6 +113,7 @@ impl Default for Config {
                 max_connections: 1024,
                 request_timeout: Duration::from_secs(60),
                 idle_timeout: Duration::from_secs(120),
+                write_timeout: Duration::from_secs(30),
             },
             sync: SyncConfig { pause: Duration::ZERO, retry_after: Duration::from_secs(5) },
             log: "info".into(),

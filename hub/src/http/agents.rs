@@ -15,7 +15,7 @@ use crate::auth::tokens::Scope;
 const PAGE: usize = 1_000;
 
 pub(super) async fn list(State(app): State<App>, Asker(caller): Asker, query: RawQuery) -> Result<Response, Failure> {
-    app.inner.auth.check(&caller, Scope::Read, None)?;
+    app.admit(&caller, Scope::Read, None)?;
     let (after, limit) = page(query)?;
     let fleet = account::agents(&*app.inner.store, after.as_deref(), limit).await?;
     Ok(reply::json(StatusCode::OK, &fleet))
@@ -27,7 +27,7 @@ pub(super) async fn agent(
     Asker(caller): Asker,
     query: RawQuery,
 ) -> Result<Response, Failure> {
-    app.inner.auth.check(&caller, Scope::Read, Some(&agent))?;
+    app.admit(&caller, Scope::Read, Some(&agent))?;
     let (after, limit) = page(query)?;
     let account = account::agent(&*app.inner.store, &agent, after.as_deref(), limit).await?;
     Ok(reply::json(StatusCode::OK, &account))
@@ -39,7 +39,7 @@ pub(super) async fn log(
     Asker(caller): Asker,
     query: RawQuery,
 ) -> Result<Response, Failure> {
-    app.inner.auth.check(&caller, Scope::Read, Some(&agent))?;
+    app.admit(&caller, Scope::Read, Some(&agent))?;
     Parameters::parse(query.0.as_deref(), &[])?;
     let account = account::log(&*app.inner.store, &agent, &log).await?;
     Ok(reply::json(StatusCode::OK, &account))

@@ -38,6 +38,8 @@ pub struct Metrics {
     damaged: Counter,
     connections: Gauge,
     tls_failures: Counter,
+    unread: Counter,
+    shut_out: Counter,
 }
 
 impl Default for Metrics {
@@ -56,6 +58,8 @@ impl Default for Metrics {
             damaged: Counter::default(),
             connections: Gauge::default(),
             tls_failures: Counter::default(),
+            unread: Counter::default(),
+            shut_out: Counter::default(),
         };
         metrics.register();
         metrics
@@ -85,6 +89,16 @@ impl Metrics {
         registry.register("damaged_entries", "Damaged entries met while reading", self.damaged.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("tls_failures", "Connections that ended in the TLS handshake", self.tls_failures.clone());
+        registry.register(
+            "unread_answers",
+            "Connections closed because the client did not take its answer",
+            self.unread.clone(),
+        );
+        registry.register(
+            "shut_out",
+            "Requests not looked at, since too many wrong tokens came from their host",
+            self.shut_out.clone(),
+        );
     }
 
     pub(super) fn replied(&self, result: &'static str) {
@@ -122,13 +136,21 @@ impl Metrics {
         self.tls_failures.inc();
     }
 
+    pub(super) fn unread(&self) {
+        self.unread.inc();
+    }
+
+    pub(super) fn shut_out(&self) {
+        self.shut_out.inc();
+    }
+
     pub(super) fn connections(&self) -> &Gauge {
         &self.connections
     }
 }
 
 pub(super) async fn metrics(State(app): State<App>, Asker(caller): Asker) -> Result<Response, Failure> {
-    app.inner.auth.check(&caller, Scope::Read, None)?;
+    app.admit(&caller, Scope::Read, None)?;
     let mut body = String::new();
     text::encode(&mut body, &app.inner.metrics.registry)
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -9,7 +9,8 @@ use axum::routing::{get, post};
 use pyralog_sync_protocol::receiver::Terms;
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::auth::Auth;
+use crate::auth::tokens::Scope;
+use crate::auth::{Auth, Caller, Denied};
 use crate::config::Config;
 use crate::session::Sessions;
 use crate::store::SharedStore;
@@ -72,6 +73,15 @@ impl App {
             readiness: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether `caller` may do `scope` to `agent`; `None` asks for all agents.
+    fn admit(&self, caller: &Caller, scope: Scope, agent: Option<&str>) -> Result<(), Denied> {
+        let checked = self.inner.auth.check(caller, scope, agent);
+        if matches!(checked, Err(Denied::ShutOut { .. })) {
+            self.inner.metrics.shut_out();
+        }
+        checked
     }
 
     /// Looks at the tokens file now.

@@ -48,7 +48,7 @@ pub(super) async fn records(
     Asker(caller): Asker,
     query: RawQuery,
 ) -> Result<Response, Failure> {
-    app.inner.auth.check(&caller, Scope::Read, Some(&agent))?;
+    app.admit(&caller, Scope::Read, Some(&agent))?;
     let parameters = Parameters::parse(query.0.as_deref(), PARAMETERS)?;
     let selection = selection(&parameters)?;
     let format = format(&parameters, &caller.headers)?;
@@ -248,7 +248,7 @@ impl Outgoing {
 
     fn note(&mut self, damage: Damage) -> Result<(), Broken> {
         self.app.inner.metrics.damaged();
-        crate::throttle::every_10s!(skipped => tracing::error!(
+        pyralog_service::every_10s!(skipped => tracing::error!(
             agent = self.agent, log = self.log, object = damage.name, skipped, "met damage while reading: {}", damage.reason
         ));
         if !self.skip {

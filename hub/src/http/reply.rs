@@ -76,8 +76,14 @@ impl IntoResponse for Failure {
 
 impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
-        let status = if denied.wants_token() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-        Self::new(status, denied.to_string())
+        let failure = |status| Self::new(status, denied.to_string());
+        match &denied {
+            Denied::ShutOut { retry_after } => {
+                failure(StatusCode::TOO_MANY_REQUESTS).retry_after(retry_after.as_secs())
+            }
+            _ if denied.wants_token() => failure(StatusCode::UNAUTHORIZED),
+            _ => failure(StatusCode::FORBIDDEN),
+        }
     }
 }
 

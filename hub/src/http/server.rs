@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use pyralog_service::{TimedIo, every_10s};
 use pyralog_supervision::Beat;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::App;
 use super::activity::Activity;
+use super::caller::Peer;
 use super::door;
 use crate::auth::Certificate;
 use crate::config::Limits;
@@ -61,6 +63,8 @@ struct Serving {
     stop: watch::Receiver<bool>,
     /// How long a connection may stay without a request.
     idle_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    write_timeout: Duration,
     /// How long a connection may live at all.
     max_age: Option<Duration>,
 }
@@ -86,6 +90,7 @@ pub(crate) async fn serve(
         service,
         stop: stopped,
         idle_timeout: limits.idle_timeout,
+        write_timeout: limits.write_timeout,
         max_age: tls.as_ref().map(|tls| tls.max_connection_age),
     };
     let mut stop = std::pin::pin!(stop);
@@ -99,7 +104,7 @@ pub(crate) async fn serve(
         let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                crate::throttle::every_10s!(skipped => tracing::warn!(skipped, "cannot accept a connection: {error}"));
+                every_10s!(skipped => tracing::warn!(skipped, "cannot accept a connection: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -110,7 +115,7 @@ pub(crate) async fn serve(
         tokio::spawn(async move {
             serving.app.inner.metrics.connections().inc();
             match tls {
-                None => speak(&serving, stream, None).await,
+                None => speak(&serving, stream, peer, None).await,
                 Some(tls) => secure(&serving, &tls, stream, peer).await,
             }
             serving.app.inner.metrics.connections().dec();
@@ -163,42 +168,69 @@ async fn secure(serving: &Serving, tls: &Tls, stream: TcpStream, peer: SocketAdd
         Ok(Ok(stream)) => {
             let presented = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let certificate = presented.map(Certificate::read);
-            return Box::pin(speak(serving, stream, certificate)).await;
+            return Box::pin(speak(serving, stream, peer, certificate)).await;
         }
         Ok(Err(error)) => error.to_string(),
         Err(_) => "it took too long over the handshake".to_owned(),
     };
     serving.app.inner.metrics.tls_failed();
-    crate::throttle::every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
+    every_10s!(skipped => tracing::warn!(%peer, skipped, "no TLS with a client: {failure}"));
 }
 
-async fn speak<S>(serving: &Serving, stream: S, certificate: Option<Certificate>)
+async fn speak<S>(serving: &Serving, stream: S, peer: SocketAddr, certificate: Option<Certificate>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (service, activity) = (serving.service.clone(), Activity::default());
     let begun = activity.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
         if let Some(certificate) = &certificate {
             request.extensions_mut().insert(certificate.clone());
         }
-        begun.during(hyper::service::Service::call(&service, request))
+        // Of HTTP/1.1, the bytes on their way are timed.
+        let timed = request.version() == http::Version::HTTP_2;
+        begun.during(timed, hyper::service::Service::call(&service, request))
     });
-    let mut connection = std::pin::pin!(serving.builder.serve_connection(TokioIo::new(stream), service));
+    let patience = serving.write_timeout;
+    let io = TokioIo::new(TimedIo::new(stream, patience));
+    let mut connection = std::pin::pin!(serving.builder.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = activity.stalled(patience) => return given_up(serving),
         () = async { tokio::select! {
             () = stopped(&serving.stop) => {}
             () = activity.idle(HEAD_TIMEOUT, serving.idle_timeout) => {}
             () = aged(serving.max_age) => {}
         } } => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = activity.stalled(patience) => return given_up(serving),
+                // The last of an answer may be what it does not take.
+                () = activity.idle(patience, patience) => return given_up(serving),
+            }
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!("a connection ended: {error}");
+    match ended {
+        Err(error) if is_unread(&*error) => given_up(serving),
+        Err(error) => tracing::debug!("a connection ended: {error}"),
+        Ok(()) => {}
     }
+}
+
+/// Counts a connection that is closed because its client does not read.
+fn given_up(serving: &Serving) {
+    serving.app.inner.metrics.unread();
+    every_10s!(skipped => tracing::warn!(
+        skipped, "closed a connection: its client took nothing of an answer for {:?} (limits.write_timeout)", serving.write_timeout
+    ));
+}
+
+/// Whether a connection ended because its client takes no bytes; other waits end without an error of the stream.
+fn is_unread(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// Completes when the hub stops.

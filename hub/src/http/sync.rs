@@ -45,9 +45,9 @@ async fn take(message: Message, app: App, agent: String, caller: Caller, body: B
     let inner = &*app.inner;
     let agent = AgentId::new(&agent)
         .map_err(|error| Failure::new(StatusCode::BAD_REQUEST, format!("{agent:?} is no agent id: {error}")))?;
-    if let Err(denied) = inner.auth.check(&caller, Scope::Sync, Some(agent.as_str())) {
+    if let Err(denied) = app.admit(&caller, Scope::Sync, Some(agent.as_str())) {
         inner.metrics.unauthorized();
-        crate::throttle::every_10s!(skipped => tracing::warn!(%agent, skipped, "refused to take batches: {denied}"));
+        pyralog_service::every_10s!(skipped => tracing::warn!(%agent, skipped, "refused to take batches: {denied}"));
         return Err(denied.into());
     }
     let Ok(_permit) = inner.in_flight.try_acquire() else {
@@ -121,14 +121,14 @@ fn answer(app: &App, agent: &AgentId, outcome: Outcome) -> Response {
     app.inner.metrics.done(&outcome.done);
     if let Some(error) = &outcome.store_error {
         app.inner.metrics.store_failed();
-        crate::throttle::every_10s!(
+        pyralog_service::every_10s!(
             skipped => tracing::error!(%agent, skipped, "told an agent to come back later: {error}")
         );
     }
     match outcome.reply {
         Reply::Refusal(refusal) => {
             if let RefusalKind::Fenced { newest } = refusal.kind {
-                crate::throttle::every_10s!(
+                pyralog_service::every_10s!(
                     skipped => tracing::warn!(%agent, %newest, skipped, "fenced an older process with this agent's id")
                 );
             }

@@ -9,6 +9,7 @@ mod doors;
 mod faults;
 mod pki;
 mod read;
+mod slow_readers;
 mod store;
 mod strangers;
 mod sync;

@@ -69,6 +69,9 @@ impl Disk {
     ) -> Result<T> {
         let Some(hub) = self.hub else { return act(&mut self.world.platter.lock()) };
         let world = &self.world;
+        // What was asked of a store before it was put back to what it was once does not reach it any more.
+        let age = world.platter.lock().age();
+        let act = move |platter: &mut Platter| if platter.age() == age { act(platter) } else { Err(failed("find")) };
         let fate = fate(world, hub, ask.writes);
         world.count("disk operations");
         if world.weather.lock().events.turn > Duration::ZERO {

@@ -8,12 +8,12 @@ mod world;
 
 use peers::ring::{Logs, Ring};
 use peers::store::Store;
-use pyralog_sync_protocol::frame::{BatchHead, Hello, HelloAck, LogHead, RefusalKind, Reply};
+use pyralog_sync_protocol::frame::{BatchHead, Hello, HelloAck, LogHead, Reason, Refusal, RefusalKind, Reply};
 use pyralog_sync_protocol::limits::MIN_BATCH;
 use pyralog_sync_protocol::receiver::Terms;
 use pyralog_sync_protocol::{
-    Action, Answer, BatchReceiver, Epoch, HelloReceiver, Incarnation, Item, LogName, Sender, SenderConfig, SenderState,
-    Source, Step,
+    Action, Answer, BatchReceiver, Cursor, Epoch, HelloReceiver, Incarnation, Item, LogName, Sender, SenderConfig,
+    SenderState, Source, Step,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -214,6 +214,31 @@ fn a_hub_that_takes_next_to_nothing_gets_what_must_fit_and_costs_no_records() {
     let batch = (0..2).map(|_| sender.poll(now, &ring)).find(|action| matches!(action, Action::Batch(_)));
     assert!(matches!(batch, Some(Action::Batch(bytes)) if bytes.len() <= MIN_BATCH));
     assert!(matches!(ring.item(&log, 1), Some(Item::Segment { .. })), "nothing was given up");
+}
+
+#[test]
+fn a_log_that_goes_back_makes_the_sender_ask_about_all_logs() {
+    let (ring, now) = (Ring::new(Logs::new(), 1, 4), Duration::ZERO);
+    let [busy, quiet] = ["busy", "quiet"].map(|name| LogName::new(name).unwrap());
+    let append = |log: &LogName| (0..2).for_each(|_| ring.append(log, |offset| offset));
+    let cursor = |next| Cursor { next, receipted: [0; Reason::COUNT] };
+    append(&busy);
+    append(&quiet);
+    let mut sender = Sender::new(Incarnation([1; 16]), SenderConfig::default());
+    assert!(matches!(sender.poll(now, &ring), Action::Hello(_)));
+    let cursors = [&busy, &quiet].map(|log| (log.clone(), cursor(2))).to_vec();
+    let ack = HelloAck { epoch: Epoch(1), max_batch: 1 << 20, pause: now, hub_time: 0, cursors };
+    sender.handle_reply(now, &ack.encode(), &ring);
+    append(&busy);
+    let sent = (0..2).map(|_| sender.poll(now, &ring)).find(|action| matches!(action, Action::Batch(_)));
+    assert!(sent.is_some());
+    // The hub's store was restored from a backup: it has one record of the log that is being sent.
+    let kind = RefusalKind::Expected { log: busy.clone(), offset: 1 };
+    let refusal = Refusal::new(kind, "a frame begins at 2, the hub expects 1", vec![(busy.clone(), cursor(1))]);
+    sender.handle_reply(now, &refusal.encode(), &ring);
+    let Action::Hello(hello) = sender.poll(now, &ring) else { panic!("it does not ask") };
+    let asked: Vec<_> = Hello::decode(&hello).unwrap().logs.into_iter().map(|log| log.log).collect();
+    assert_eq!(asked, [busy, quiet]);
 }
 
 #[test]

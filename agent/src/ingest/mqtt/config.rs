@@ -1,6 +1,8 @@
 //! What the endpoint can be told.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use pyralog_service::Guesses;
 
 use super::access::Access;
 use crate::tls::door::Door;
@@ -14,6 +16,8 @@ pub struct MqttServerConfig {
     pub tls: Option<Door>,
     /// Who may connect.
     pub access: Access,
+    /// Where wrong passwords are counted.
+    pub guesses: Arc<Guesses>,
     /// Connections at one time; more are closed at once.
     pub max_connections: usize,
     /// Largest packet in bytes, headers included; told to MQTT 5 clients.
@@ -38,6 +42,7 @@ impl MqttServerConfig {
             listen,
             tls: None,
             access: Access::Anonymous,
+            guesses: Arc::default(),
             max_connections: 10_000,
             max_packet: 256 * 1024,
             max_sessions: 1_000,

@@ -5,6 +5,7 @@
 //! [`Connection::finish`] once, at the end.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -52,6 +53,7 @@ pub(super) enum Step {
 /// Invariant: `open` is set from the CONNACK that accepts until [`Connection::finish`].
 pub(super) struct Connection {
     pub(super) number: u64,
+    pub(super) peer: IpAddr,
     pub(super) leash: Arc<Leash>,
     began: Instant,
     last_packet: Instant,
@@ -100,9 +102,9 @@ pub(super) struct Remains {
 }
 
 impl Connection {
-    pub(super) fn new(number: u64, leash: Arc<Leash>, session: Reserved, now: Instant) -> Self {
+    pub(super) fn new(number: u64, peer: IpAddr, leash: Arc<Leash>, session: Reserved, now: Instant) -> Self {
         let (stall, gave_up, session_room, open) = (None, false, Some(session), None);
-        Self { number, leash, began: now, last_packet: now, stall, gave_up, session_room, open }
+        Self { number, peer, leash, began: now, last_packet: now, stall, gave_up, session_room, open }
     }
 
     /// Takes in what came from the peer: as many whole packets as there are.

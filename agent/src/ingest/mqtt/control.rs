@@ -6,6 +6,7 @@ use mqtt_protocol_core::mqtt::{
     packet::{Property, v3_1_1, v5_0},
     result_code::{ConnectReasonCode, ConnectReturnCode, DisconnectReasonCode, MqttError},
 };
+use pyralog_service::Verdict;
 
 use super::{
     aliases::Aliases,
@@ -49,15 +50,19 @@ fn connect(connection: &mut Connection, body: &[u8], turn: &mut Turn<'_>) -> Ste
         Ok(request) => request,
         Err(rejection) => return reject(version, rejection, usize::MAX, turn),
     };
-    if !turn.shared.access.read().allows(request.name.as_deref(), request.password.as_deref()) {
-        let rejection = Rejection::new(
-            Some(ConnectReturnCode::BadUserNameOrPassword),
-            ConnectReasonCode::BadUserNameOrPassword,
-            "wrong user name or password",
-        );
-        turn.shared.counters.deny();
-        let _ = reject(version, rejection, request.client_limit, turn);
-        return Step::Close(CloseReason::Unauthorized);
+    let config = &turn.shared.config;
+    let verdict = turn.shared.access.read().judge(&request, connection.peer, &config.guesses, turn.now);
+    match verdict {
+        Verdict::Right => {}
+        Verdict::Wrong => {
+            turn.shared.counters.deny();
+            let _ = reject(version, WRONG, request.client_limit, turn);
+            return Step::Close(CloseReason::Unauthorized);
+        }
+        Verdict::ShutOut(_) => {
+            turn.shared.counters.shut();
+            return reject(version, SHUT_OUT, request.client_limit, turn);
+        }
     }
     match admit(connection, &request, turn) {
         Ok(()) => Step::Done,
@@ -73,6 +78,18 @@ fn reject(version: Version, rejection: Rejection, limit: usize, turn: &mut Turn<
     }
     Step::Close(CloseReason::Refused(rejection.why))
 }
+
+const WRONG: Rejection = Rejection::new(
+    Some(ConnectReturnCode::BadUserNameOrPassword),
+    ConnectReasonCode::BadUserNameOrPassword,
+    "wrong user name or password",
+);
+
+const SHUT_OUT: Rejection = Rejection::new(
+    Some(ConnectReturnCode::NotAuthorized),
+    ConnectReasonCode::ConnectionRateExceeded,
+    "too many wrong passwords came from its address: no new one is looked at for up to a minute",
+);
 
 const NO_MEMORY: Rejection = Rejection::new(
     Some(ConnectReturnCode::ServerUnavailable),

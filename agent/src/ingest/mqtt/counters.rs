@@ -9,6 +9,7 @@ pub struct MqttCounters {
     accepted: AtomicU64,
     turned_away: AtomicU64,
     unauthorized: AtomicU64,
+    shut_out: AtomicU64,
     received: AtomicU64,
     acked: AtomicU64,
     refused: AtomicU64,
@@ -42,6 +43,11 @@ impl MqttCounters {
     /// CONNECT packets with a wrong name or password.
     pub fn unauthorized(&self) -> u64 {
         self.unauthorized.load(Relaxed)
+    }
+
+    /// CONNECT packets whose password was not looked at: too many wrong ones came from their host.
+    pub fn shut_out(&self) -> u64 {
+        self.shut_out.load(Relaxed)
     }
 
     /// Messages that came in and that the sink took, will messages among them; a QoS 2 message counts once.
@@ -79,6 +85,10 @@ impl MqttCounters {
 
     pub(super) fn deny(&self) {
         self.unauthorized.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn shut(&self) {
+        self.shut_out.fetch_add(1, Relaxed);
     }
 
     pub(super) fn misbehaved(&self) {

@@ -26,7 +26,7 @@ mod session;
 mod shared;
 mod wire;
 
-pub use access::{Access, BadHash, User};
+pub use access::{Access, User};
 pub use budget::{ConnectionBudget, Reserved, Unlimited};
 pub use config::MqttServerConfig;
 pub use counters::MqttCounters;

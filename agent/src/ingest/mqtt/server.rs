@@ -99,7 +99,7 @@ impl MqttEndpoint {
     pub async fn converse<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, peer: std::net::SocketAddr) -> bool {
         let leash = Arc::new(Leash::default());
         let Some((_place, session)) = self.welcome(peer, &leash, limits::CONNECTION_COST).await else { return false };
-        let connection = Connection::new(self.shared.number(), leash, session, Instant::now());
+        let connection = Connection::new(self.shared.number(), peer.ip(), leash, session, Instant::now());
         Peer { shared: &self.shared, peer }.run(stream, connection).await;
         true
     }
@@ -108,7 +108,7 @@ impl MqttEndpoint {
         let cost = limits::CONNECTION_COST + if tls.is_some() { door::CONNECTION_BYTES } else { 0 };
         let leash = Arc::new(Leash::default());
         let Some((place, session)) = self.welcome(peer, &leash, cost).await else { return };
-        let connection = Connection::new(self.shared.number(), leash, session, Instant::now());
+        let connection = Connection::new(self.shared.number(), peer.ip(), leash, session, Instant::now());
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             // Acknowledgements are small and waited for.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
+use pyralog_service::LogGate;
 
 use super::{
     access::Access,
@@ -17,7 +18,7 @@ use super::{
     counters::{MqttCounters, Tally},
     session::Sessions,
 };
-use crate::{ingest::PublishSink, log_gate::LogGate, records::Records};
+use crate::{ingest::PublishSink, records::Records};
 
 /// What all connections of one endpoint share.
 pub(super) struct Shared {

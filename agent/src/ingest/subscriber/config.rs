@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use pyralog_service::tls::{PemError, authorities};
 use reqwest::Url;
 use rumqttc::{MqttOptions, TlsConfiguration, Transport};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
 
 /// Topic filters of one broker.
@@ -169,27 +168,26 @@ fn short_hash(name: &str) -> String {
 }
 
 fn tls_config(spec: &SubscribeSpec) -> Result<TlsConfiguration, SubscriberError> {
-    let mut roots = rustls::RootCertStore::empty();
-    match &spec.ca_file {
+    let roots = match &spec.ca_file {
         Some(path) => {
-            let bad = |error: String| SubscriberError::File { key: "ca_file", path: path.clone(), error };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
-                let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-                roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(bad("no certificate in it".to_owned()));
-            }
+            let roots = authorities(path, "the authority that signed the broker's certificate");
+            roots.map_err(|PemError { path, reason, wanted }| SubscriberError::File {
+                key: "ca_file",
+                path,
+                error: format!("{reason}; it must be a PEM file with {wanted}"),
+            })?
         }
         None => {
+            let mut roots = rustls::RootCertStore::empty();
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
                 let errors: Vec<_> = found.errors.iter().take(3).map(ToString::to_string).collect();
                 return Err(SubscriberError::Trust(errors.join("; ")));
             }
+            roots
         }
-    }
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

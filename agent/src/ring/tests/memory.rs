@@ -1,5 +1,7 @@
 //! The memory promise, by the counter; the process itself is measured elsewhere.
 
+use pyralog_segment::Encoding;
+
 use super::*;
 
 #[test]
@@ -89,6 +91,61 @@ fn a_ring_that_is_full_under_reject_has_room_for_the_batch_that_will_empty_it() 
             assert!(full.is_some());
             let batch = ring.budget().cap() / 8;
             assert!(ring.reserve(batch).is_ok(), "{} bytes used, {batch} wanted", ring.budget().used());
+        }
+    }
+}
+
+#[test]
+fn a_ring_that_packing_made_larger_under_reject_is_emptied_all_the_same() {
+    let ring = ring(1 << 20, |config| {
+        config.eviction_policy = EvictionPolicy::Reject;
+        config.encoding = Encoding::ArrowZstd;
+        config.segment_rows = 1;
+    });
+    let names: Vec<String> = (0..20).map(|n| format!("f{n}")).collect();
+    let cells: Vec<_> = names.iter().map(|name| (name.as_str(), Value::F64(0.5))).collect();
+    let full = (0..20_000).find(|n| ring.append(&record("a", *n, &cells), at(0)).is_err());
+    assert!(full.is_some());
+    pack_all(&ring);
+    assert!(ring.budget().used() <= ring.budget().cap());
+    let batch = ring.budget().cap() / 8;
+    assert!(ring.reserve_for(Use::Batch, batch).is_ok());
+    // And if all is taken by others who will not give it back, a batch gets through: nothing else frees what it ships.
+    let _others = ring.budget().reserve(ring.budget().available()).unwrap();
+    assert!(ring.reserve_for(Use::Large, batch).is_err());
+    assert_eq!(ring.reserve_for(Use::Batch, batch).map(|held| held.bytes()), Ok(batch));
+}
+
+#[test]
+fn packing_never_takes_more_than_sealing_was_charged_for() {
+    let noise = |seed: usize, len: usize| -> String {
+        (0..len).map(|k| char::from(33 + ((seed * 131 + k) * 2_654_435_761 % 90) as u8)).collect()
+    };
+    for encoding in [Encoding::Packed, Encoding::ArrowZstd] {
+        for (rows, width, len) in [(1, 1, 1), (1, 8, 40), (3, 3, 7), (9, 2, 300), (64, 4, 0)] {
+            let ring = ring(32 << 20, |config| (config.encoding, config.segment_rows) = (encoding, 8192));
+            let texts: Vec<_> = (0..rows * width).map(|n| noise(n, len)).collect();
+            for row in 0..rows {
+                let names: Vec<_> = (0..width * 6).map(|n| format!("column {n}")).collect();
+                let cells = names.iter().enumerate().map(|(n, name)| {
+                    let text = texts[row * width + n / 6].as_str();
+                    let value = match n % 6 {
+                        0 => Value::Tag(text),
+                        1 => Value::Utf8(text),
+                        2 => Value::Binary(text.as_bytes()),
+                        3 => Value::F64((row + n) as f64 * 0.7),
+                        4 => Value::I64((row as i64) << n),
+                        _ => Value::Bool(row % 2 == 0),
+                    };
+                    (name.as_str(), value)
+                });
+                ring.append(&record("a", row as i64, &cells.collect::<Vec<_>>()), at(0)).unwrap();
+            }
+            ring.seal_all(at(0));
+            let before = ring.status().segment_bytes;
+            pack_all(&ring);
+            let after = ring.status().segment_bytes;
+            assert!(after <= before, "{encoding:?}, {rows} x {width} x {len}: {before} became {after}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use pyralog_segment::{Place, Schema};
+use pyralog_segment::{ColumnType, Place, Schema};
 use pyralog_sync_protocol::chain::link;
 use pyralog_sync_protocol::frame::SegmentMeta;
 use pyralog_sync_protocol::{ChainHash, Fingerprint};
@@ -101,19 +101,20 @@ impl Model {
     }
 
     fn append(&mut self, time: i64, cells: &[(&str, Value<'_>)]) {
-        let mut row = BTreeMap::new();
-        for (name, value) in cells {
-            let schema = Schema::new(self.columns.clone()).unwrap();
-            let column = match schema.place(name, value.column_type()) {
-                Place::Column(column) => self.columns[column].name.clone(),
-                Place::New(name) => {
-                    self.columns.push(pyralog_segment::Column { name: name.clone(), ty: value.column_type() });
-                    name
-                }
-            };
-            row.insert(column, render(*value));
-        }
+        let cells = cells.iter().map(|(name, value)| (self.place(name, value.column_type()), render(*value)));
+        let row = cells.collect();
         self.rows.push((time, row));
+    }
+
+    /// The column of a value; a new one if need be.
+    fn place(&mut self, name: &str, ty: ColumnType) -> String {
+        match Schema::new(self.columns.clone()).unwrap().place(name, ty) {
+            Place::Column(column) => self.columns[column].name.clone(),
+            Place::New(name) => {
+                self.columns.push(pyralog_segment::Column { name: name.clone(), ty });
+                name
+            }
+        }
     }
 }
 
@@ -187,7 +188,24 @@ impl World {
             let cells: Vec<_> = record.values().collect();
             self.models[log].append(record.time().unwrap(), &cells);
         }
-        assert_eq!(self.ring.log(LOGS[log]).map_or(0, |log| log.head), self.models[log].rows.len() as u64);
+        if let Some(refused) = records.iter().nth(done.rows as usize) {
+            let cells: Vec<_> = refused.values().map(|(name, value)| (name, value.column_type())).collect();
+            self.declare(log, &cells);
+        }
+        let summary = self.ring.log(LOGS[log]);
+        let there = summary.map_or((0, Vec::new()), |log| (log.head, log.schema.columns().to_vec()));
+        assert_eq!(there, (self.models[log].rows.len() as u64, self.models[log].columns.clone()));
+    }
+
+    /// The log may have these columns without a value in them: of a batch in which they are null, or of a record that was refused for
+    /// want of room.
+    fn declare(&mut self, log: usize, cells: &[(&str, ColumnType)]) {
+        let columns = self.ring.log(LOGS[log]).map_or(0, |log| log.schema.columns().len());
+        for (name, ty) in cells {
+            if self.models[log].columns.len() < columns {
+                self.models[log].place(name, *ty);
+            }
+        }
     }
 
     fn batch(&mut self, log: usize, rows: usize, kind: u8) {
@@ -216,6 +234,9 @@ impl World {
             Ok(done) | Err(AppendError::Full { done }) => done,
             Err(error) => panic!("{error}"),
         };
+        let types = [("x", ColumnType::F64), ("t", ColumnType::Tag), ("y", ColumnType::I64)];
+        let types: Vec<_> = types.into_iter().filter(|(name, _)| columns.iter().any(|(of, _)| of == name)).collect();
+        self.declare(log, &types);
         self.note(log, &records, done);
     }
 

@@ -28,14 +28,40 @@ fn a_keep_alive_over_the_longest_is_cut_in_version_5() {
     assert_eq!(peer.next_timeout() - world.now(), std::time::Duration::from_secs(45));
 }
 
+fn with_users() -> World {
+    World::with(|config| config.access = Access::Users(vec![User::new("board", "secret"), User::new("press", "other")]))
+}
+
+/// CONNECT of MQTT 3.1.1.
+fn v3(name: &str, password: &str) -> Vec<u8> {
+    let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0xc2, 0, 60];
+    ["a", name, password].iter().for_each(|text| string(&mut body, text));
+    packet(0x10, &body)
+}
+
+#[test]
+fn a_host_that_guesses_is_not_looked_at_for_a_while_and_its_neighbours_come_back() {
+    let world = with_users();
+    assert_eq!(world.connection().says(&v3("press", "other")), [0x20, 2, 0, 0]);
+    let guess = |number: u32| world.connection().fails(&v3("board", &format!("guess-{number}"))).0;
+    let answers: Vec<_> = (0..20).map(guess).collect();
+    let looked_at = answers.iter().filter(|answer| **answer == [0x20, 2, 0, 4]).count();
+    assert_eq!((looked_at, answers.last().unwrap()), (11, &vec![0x20, 2, 0, 5]));
+    assert_eq!((world.shared.counters.unauthorized(), world.shared.counters.shut_out()), (11, 9));
+
+    assert_eq!(world.connection().fails(&v3("board", "secret")).0, [0x20, 2, 0, 5], "that would tell");
+    let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 5, 0xc2, 0, 60, 0];
+    ["a", "board", "secret"].iter().for_each(|text| string(&mut body, text));
+    let (out, _) = world.connection().fails(&packet(0x10, &body));
+    assert_eq!((out[0], out[3]), (0x20, 0x9f));
+    assert_eq!(world.connection().says(&v3("press", "other")), [0x20, 2, 0, 0], "it was right before");
+    world.pass(std::time::Duration::from_secs(1));
+    assert_eq!(world.connection().says(&v3("board", "secret")), [0x20, 2, 0, 0]);
+}
+
 #[test]
 fn only_known_users_are_let_in() {
-    let world = World::with(|config| config.access = Access::Users(vec![User::new("board", "secret")]));
-    let v3 = |name: &str, password: &str| {
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0xc2, 0, 60];
-        ["a", name, password].iter().for_each(|text| string(&mut body, text));
-        packet(0x10, &body)
-    };
+    let world = with_users();
     assert_eq!(world.connection().says(&v3("board", "secret")), [0x20, 2, 0, 0]);
     let (out, reason) = world.connection().fails(&v3("board", "secreT"));
     assert_eq!(out, [0x20, 2, 0, 4]);

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::{
     bytes::conversation,
-    support::{World, connect_v3, publish},
+    support::{PEER, World, connect_v3, publish},
 };
 use crate::ingest::mqtt::{close::CloseReason, connection::Connection, driver::Driver, session::Leash, wire::Version};
 
@@ -15,7 +15,8 @@ fn run(world: &World, size: usize, input: &[u8]) -> (Vec<u8>, CloseReason) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, server) = tokio::io::duplex(size);
-        let connection = Connection::new(world.shared.number(), Arc::new(Leash::default()), Box::new(()), world.now());
+        let connection =
+            Connection::new(world.shared.number(), PEER, Arc::new(Leash::default()), Box::new(()), world.now());
         let mut driver = Driver::new(server, connection, Arc::clone(&world.shared));
         let serve = async move {
             let mut timer = pin!(tokio::time::sleep_until(tokio::time::Instant::now()));

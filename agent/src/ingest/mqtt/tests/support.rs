@@ -1,6 +1,7 @@
 //! A peer for tests: an endpoint without a network, a sink that records, and packets by hand.
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -23,6 +24,9 @@ use crate::{
     },
     records::Records,
 };
+
+/// Where the peers are.
+pub(super) const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Records what it is given, until it is told to be full.
 #[derive(Default)]
@@ -85,7 +89,7 @@ impl World {
 
     pub(super) fn connection(&self) -> Peer<'_> {
         let leash = Arc::new(Leash::default());
-        let connection = Connection::new(self.shared.number(), leash, Box::new(()), self.now());
+        let connection = Connection::new(self.shared.number(), PEER, leash, Box::new(()), self.now());
         Peer { world: self, connection, input: Vec::new() }
     }
 

@@ -1,11 +1,10 @@
-//! TLS of our own clients: whom they trust, and who they are.
+//! TLS of clients: whom they trust, and who they are.
 
 use std::path::{Path, PathBuf};
 
 use reqwest::{Certificate, ClientBuilder, Identity};
 
-use super::{TlsError, bad_file};
-use crate::config::Tls;
+use super::{Pair, PemError};
 
 /// What a client trusts and shows. The default trusts the system's authorities and shows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,7 +12,26 @@ pub struct ClientTls {
     /// The authorities to trust instead of the system's.
     pub ca: Option<PathBuf>,
     /// Its own certificate and key.
-    pub identity: Option<Tls>,
+    pub identity: Option<Pair>,
+}
+
+/// Why a client cannot trust or show what its files say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientTlsError {
+    /// The file of authorities.
+    #[error(transparent)]
+    Authorities(PemError),
+    /// The file of the certificate, or that of its key.
+    #[error(transparent)]
+    Own(PemError),
+    /// The files are good in themselves, and no client can be made of them.
+    #[error("{} and {} are not the certificate and key of a client: {reason}", pair.cert.display(), pair.key.display())]
+    Identity {
+        /// The files.
+        pair: Pair,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// What messages call the settings of a client.
@@ -38,26 +56,13 @@ impl ClientTls {
     ///
     /// # Errors
     /// Names the file and what it must hold.
-    pub fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, TlsError> {
+    pub fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, ClientTlsError> {
         if let Some(file) = &self.ca {
-            let bad = |reason: &str| bad_file(file, &reason, "the authority that signed the server's certificate");
-            let found = Certificate::from_pem_bundle(&read(file, "certificates")?).map_err(|e| bad(&innermost(&e)))?;
-            if found.is_empty() {
-                return Err(bad("it holds no certificate"));
-            }
-            builder = builder.tls_certs_only(found);
+            builder = builder.tls_certs_only(authorities(file).map_err(ClientTlsError::Authorities)?);
         }
-        if let Some(Tls { cert, key }) = &self.identity {
-            super::certificates(cert)?;
-            super::private_key(key)?;
-            let mut pem = read(cert, "certificates")?;
-            pem.push(b'\n');
-            pem.extend_from_slice(&read(key, "the private key")?);
-            let identity = Identity::from_pem(&pem).map_err(|error| TlsError::Identity {
-                cert: cert.clone(),
-                key: key.clone(),
-                reason: innermost(&error),
-            })?;
+        if let Some(pair) = &self.identity {
+            let pem = pair.in_one().map_err(ClientTlsError::Own)?;
+            let identity = Identity::from_pem(&pem).map_err(|error| not_a_clients(pair, &error))?;
             builder = builder.identity(identity);
         }
         Ok(builder)
@@ -67,15 +72,49 @@ impl ClientTls {
     ///
     /// # Errors
     /// Names the file and what it must hold.
-    pub fn check(&self) -> Result<(), TlsError> {
+    pub fn check(&self) -> Result<(), ClientTlsError> {
         if *self == Self::default() {
             return Ok(());
         }
         super::install_provider();
         let built = self.apply(reqwest::Client::builder())?.build();
-        let (cert, key) = self.identity.as_ref().map(|pair| (pair.cert.clone(), pair.key.clone())).unwrap_or_default();
-        built.map(drop).map_err(|error| TlsError::Identity { cert, key, reason: innermost(&error) })
+        match (built, &self.identity, &self.ca) {
+            (Err(error), Some(pair), _) => Err(not_a_clients(pair, &error)),
+            (Err(error), None, Some(ca)) => {
+                Err(ClientTlsError::Authorities(PemError::new(ca, innermost(&error), AUTHORITY)))
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+const AUTHORITY: &str = "the authority that signed the server's certificate";
+const CHAIN: &str = "this client's certificate chain";
+const KEY: &str = "the private key of this client's certificate";
+
+impl Pair {
+    /// Both as one PEM text, which is how HTTP clients take them.
+    fn in_one(&self) -> Result<Vec<u8>, PemError> {
+        super::certificates(&self.cert, CHAIN)?;
+        super::private_key(&self.key, KEY)?;
+        let mut pem = read(&self.cert, CHAIN)?;
+        pem.push(b'\n');
+        pem.extend_from_slice(&read(&self.key, KEY)?);
+        Ok(pem)
+    }
+}
+
+/// The authorities in a file, of which there is at least one.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, PemError> {
+    let found = Certificate::from_pem_bundle(&read(file, AUTHORITY)?);
+    match found.map_err(|error| PemError::new(file, innermost(&error), AUTHORITY))? {
+        none if none.is_empty() => Err(PemError::new(file, "it holds no certificate", AUTHORITY)),
+        found => Ok(found),
+    }
+}
+
+fn not_a_clients(pair: &Pair, error: &reqwest::Error) -> ClientTlsError {
+    ClientTlsError::Identity { pair: pair.clone(), reason: innermost(error) }
 }
 
 /// What went wrong with a connection, with the remedy where TLS has one.
@@ -121,8 +160,8 @@ pub fn innermost(error: &reqwest::Error) -> String {
     current.to_string()
 }
 
-fn read(file: &Path, wanted: &'static str) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file).map_err(|error| bad_file(file, &error, wanted))
+fn read(file: &Path, wanted: &'static str) -> Result<Vec<u8>, PemError> {
+    std::fs::read(file).map_err(|error| PemError::new(file, error, wanted))
 }
 
 #[cfg(test)]
@@ -154,5 +193,18 @@ mod tests {
             assert!(remedy.contains(words), "{error}: {remedy}");
         }
         assert_eq!(remedy("connection refused", true, named), None);
+    }
+
+    #[test]
+    fn files_of_no_use_are_told_apart_from_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nothing.pem");
+        std::fs::write(&file, "nothing").unwrap();
+        assert_eq!(ClientTls::default().check(), Ok(()));
+        let error = ClientTls { ca: Some(file.clone()), identity: None }.check().unwrap_err();
+        assert!(matches!(&error, ClientTlsError::Authorities(_)), "{error}");
+        let pair = Pair { cert: file.clone(), key: file };
+        let error = ClientTls { ca: None, identity: Some(pair) }.check().unwrap_err();
+        assert!(matches!(&error, ClientTlsError::Own(bad) if bad.wanted == CHAIN), "{error}");
     }
 }

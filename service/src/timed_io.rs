@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// Fails a write that makes no progress for `patience`. Reading is timed elsewhere: heads by hyper, bodies by the intake.
-pub(super) struct TimedIo<S> {
+/// Fails a write that makes no progress for `patience`. Reading is timed elsewhere.
+pub struct TimedIo<S> {
     stream: S,
     patience: Duration,
     /// Runs while a write waits; kept afterwards, so that a slow peer costs one allocation.
@@ -18,7 +18,8 @@ pub(super) struct TimedIo<S> {
 }
 
 impl<S> TimedIo<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    /// Over this stream.
+    pub fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, stalled: None, waiting: false }
     }
 

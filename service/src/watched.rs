@@ -1,16 +1,18 @@
-//! Files that may change while the hub runs: read again when they do, and kept as they were when the new ones are no good.
+//! Files that may change while a service runs: read again when they do, and kept as they were when the new ones are no good.
 
 use std::fmt::Display;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How often files are looked at when what they hold is asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What some files hold, as far as they were good when they were read last.
-pub(crate) struct Watched<T> {
+pub struct Watched<T> {
     what: &'static str,
     files: Vec<PathBuf>,
     read: Box<dyn Fn() -> Result<T, String> + Send + Sync>,
@@ -34,7 +36,7 @@ struct Stamp {
 
 impl<T> Watched<T> {
     /// Reads `files` by `read`, and keeps an eye on them; `what` names their content in logs.
-    pub(crate) fn open<E: Display>(
+    pub fn open<E: Display>(
         what: &'static str,
         files: Vec<PathBuf>,
         read: impl Fn() -> Result<T, E> + Send + Sync + 'static,
@@ -47,8 +49,8 @@ impl<T> Watched<T> {
     }
 
     /// What the files hold; they are looked at every few seconds.
-    pub(crate) fn get(&self) -> Arc<T> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn get(&self) -> Arc<T> {
+        let mut known = self.known.lock();
         if known.looked_at.elapsed() >= LOOK_EVERY {
             self.refresh(&mut known);
         }
@@ -56,8 +58,8 @@ impl<T> Watched<T> {
     }
 
     /// Looks at the files now.
-    pub(crate) fn look(&self) {
-        self.refresh(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn look(&self) {
+        self.refresh(&mut self.known.lock());
     }
 
     fn refresh(&self, known: &mut Known<T>) {

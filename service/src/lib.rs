@@ -1,0 +1,23 @@
+//! What agent and hub share as services, whatever it is that they serve: files that are read again when they change, TLS from PEM
+//! files, secrets as digests, log lines that peers cannot multiply,
+//! guesses that cost time, signals.
+//!
+//! Nothing here knows of records, logs or batches.
+
+mod digest;
+mod guesses;
+mod host;
+mod log_gate;
+pub mod signals;
+mod timed_io;
+pub mod tls;
+mod url;
+mod watched;
+
+pub use digest::{BadDigest, SecretDigest};
+pub use guesses::{Guesses, Verdict};
+pub use host::host;
+pub use log_gate::LogGate;
+pub use timed_io::TimedIo;
+pub use url::without_password;
+pub use watched::Watched;
