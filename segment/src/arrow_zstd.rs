@@ -84,7 +84,11 @@ fn read_dictionary(message: Message<'_>, id: usize, meter: &mut Meter) -> Result
     let mut parts = Parts::new(values, message.body, meter)?;
     let values = parts.array(&DataType::Utf8, length, None)?;
     parts.finish()?;
-    Ok(values.to_data())
+    // Where a tag is missing its key is null: a null in the dictionary would be a second way to say so, which `packed` does not have.
+    match values.null_count() {
+        0 => Ok(values.to_data()),
+        _ => Err(DecodeError::corrupt("a dictionary holds a null")),
+    }
 }
 
 /// The messages that are left of the segment.

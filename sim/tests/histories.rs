@@ -9,7 +9,7 @@ use pyralog_sim::many::{Series, Summary};
 use pyralog_sim::{Options, Profile, Sabotage, run};
 
 /// Histories of the common run; `PYRALOG_HISTORIES=100000` asks for more.
-const HISTORIES: u64 = 1_500;
+const HISTORIES: u64 = 3_000;
 
 /// Run once for all tests that look at it.
 static COMMON: LazyLock<Summary> = LazyLock::new(|| {
@@ -65,6 +65,11 @@ fn the_storm_is_worth_its_name() {
         ("refused: malformed", 60),
         ("refused: too-large", 10),
         ("rejected cells", 1_500),
+        ("refused: corrupt", 6),
+        ("refused: expected", 1),
+        ("refused: need-schema", 3),
+        ("refused: unknown-session", 2),
+        ("restored stores", 25),
         ("requests that died with their hub", 1_500),
         ("rows in _rejected", 5_000),
         ("twins", 500),

@@ -1,5 +1,9 @@
 //! Bytes that nobody wrote: decoders give an error or a valid batch, within their limit, and never panic.
 
+use std::sync::Arc;
+
+use arrow_array::types::Int32Type;
+use arrow_array::{DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampNanosecondArray};
 use proptest::prelude::*;
 use pyralog_segment::{Column, ColumnType, DecodeError, DecodeLimits, Encoding, Schema, decode, encode};
 
@@ -93,7 +97,7 @@ fn another_schema_or_row_count_is_refused_or_gives_a_valid_batch() {
 #[test]
 fn a_row_count_that_exceeds_the_limit_is_refused_before_memory_is_taken() {
     let schema = Schema::new((0..100).map(|i| Column::new(format!("c{i}"), ColumnType::F64)).collect()).unwrap();
-    let empty = arrow_array::RecordBatch::new_empty(schema.arrow());
+    let empty = RecordBatch::new_empty(schema.arrow());
     let mut bytes = Vec::new();
     encode(&empty, Encoding::Packed, &mut bytes).unwrap();
     // Zeros say "constant" in most places, which is the cheapest way to claim rows.
@@ -141,4 +145,17 @@ proptest! {
         }
         try_decode(&bytes, &schema, rows, Encoding::Packed);
     }
+}
+
+#[test]
+fn a_dictionary_with_a_null_is_refused_as_no_batch_of_ours_has_one() {
+    let schema = Schema::new(vec![Column::new("station", ColumnType::Tag)]).unwrap();
+    let values = StringArray::from(vec![Some("north"), None]);
+    let station = DictionaryArray::<Int32Type>::try_new(Int32Array::from(vec![0, 1]), Arc::new(values)).unwrap();
+    let time = TimestampNanosecondArray::from(vec![1, 2]).with_timezone("UTC");
+    let batch = RecordBatch::try_new(schema.arrow(), vec![Arc::new(time), Arc::new(station)]).unwrap();
+    let mut bytes = Vec::new();
+    encode(&batch, Encoding::ArrowZstd, &mut bytes).unwrap();
+    let error = decode(&bytes, &schema, 2, Encoding::ArrowZstd, &DecodeLimits::default()).unwrap_err();
+    assert!(error.to_string().contains("a dictionary holds a null"), "{error}");
 }
