@@ -56,6 +56,8 @@ pub struct LogLife {
     pub acknowledged: u64,
     /// What hubs had acknowledged when the store was last put back: no cursor may ever be below.
     pub floor: u64,
+    /// What hubs had acknowledged or heard of before the store was put back: none of them answers for it since.
+    pub forgotten: u64,
 }
 
 impl Ledger {
@@ -116,6 +118,7 @@ impl Ledger {
             life.flushed = mark.flushed.contains(who);
             for (name, log) in &mut life.logs {
                 let (heard, acknowledged) = mark.logs.get(&(*who, name.clone())).copied().unwrap_or_default();
+                log.forgotten = log.forgotten.max(log.heard).max(log.acknowledged);
                 (log.heard, log.acknowledged, log.floor) = (heard, acknowledged, acknowledged);
             }
         }

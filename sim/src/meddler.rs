@@ -5,9 +5,12 @@ use pyralog_sync_protocol::frame::{Frame, Frames, Kind, MAGIC, SegmentFrame};
 
 use crate::random::Random;
 
+/// Batches in a row that it changes in one way, at most: enough for an agent to give a segment up.
+const IN_A_ROW: u64 = 5;
+
 /// What is done to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Change {
+pub enum Change {
     /// A segment's body, or what is said of it, is not what was hashed.
     Segment,
     /// No schema comes along.
@@ -16,10 +19,30 @@ enum Change {
     First,
 }
 
+/// What it is at: once it has begun, it changes some batches in a row.
+#[derive(Debug, Default)]
+pub struct Meddler {
+    now: Option<(Change, u64)>,
+}
+
+impl Meddler {
+    /// What it does to the next batch, if it begins with a chance of `begin` in 1,000.
+    pub fn next(&mut self, begin: u64, chance: &mut Random) -> Option<Change> {
+        let begins = chance.chance(begin);
+        if begins && self.now.is_none() {
+            let change = *chance.pick(&[Change::Segment, Change::Segment, Change::Schemas, Change::First]);
+            self.now = Some((change, chance.between(1, IN_A_ROW)));
+        }
+        // In fair weather it stops in the midst.
+        let (change, left) = self.now.take().filter(|_| begin > 0)?;
+        self.now = (left > 1).then_some((change, left - 1));
+        Some(change)
+    }
+}
+
 /// `batch` with something wrong in it; `None` if there is nothing to change.
-pub fn meddle(batch: &[u8], chance: &mut Random) -> Option<Vec<u8>> {
+pub fn meddle(batch: &[u8], change: Change, chance: &mut Random) -> Option<Vec<u8>> {
     let frames = frames(batch)?;
-    let change = *chance.pick(&[Change::Segment, Change::Segment, Change::Schemas, Change::First]);
     let is_victim = |frame: &Frame<'_>| match change {
         Change::Segment => frame.kind == Kind::Segment,
         Change::Schemas => frame.kind == Kind::Schema,
@@ -70,4 +93,17 @@ fn spoil(frame: &Frame<'_>, chance: &mut Random, out: &mut Vec<u8>) {
         body[at] ^= chance.between(1, 255) as u8;
     }
     SegmentFrame { body: &body, ..segment }.put(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_meddles_with_some_batches_in_a_row_and_with_none_in_fair_weather() {
+        let (mut chance, mut it) = (Random::new(1, "meddler"), Meddler::default());
+        let met = (0..10_000).filter(|_| it.next(10, &mut chance).is_some()).count();
+        assert!((100..1_000).contains(&met), "{met}");
+        assert!((0..1_000).all(|_| it.next(0, &mut chance).is_none()));
+    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::hubs::{self, Work};
-use crate::meddler::meddle;
+use crate::meddler::{Change, meddle};
 use crate::random::Random;
 use crate::sabotage::Sabotage;
 use crate::trace::{Event, digest};
@@ -37,7 +37,7 @@ struct Journey {
     reset: bool,
     foreign: bool,
     /// What the batch says is changed, with its checksums.
-    meddled: bool,
+    meddled: Option<Change>,
     /// Flip bits of the request, or of the answer.
     corrupt: Option<bool>,
     cancels: bool,
@@ -57,7 +57,7 @@ impl Link for SimLink {
     fn exchange(&self, hello: bool, message: Vec<u8>) -> Exchange {
         let world = Arc::clone(&self.world);
         self.watcher.look(&world);
-        let journey = Journey::draw(&world);
+        let journey = Journey::draw(&world, hello);
         let id = journey.id;
         let what = if hello { "hello" } else { "batch" };
         world.count(if hello { "hellos" } else { "batches" });
@@ -81,7 +81,7 @@ impl Link for SimLink {
 }
 
 impl Journey {
-    fn draw(world: &World) -> Self {
+    fn draw(world: &World, hello: bool) -> Self {
         let mut weather = world.weather.lock().network;
         if world.sabotage == Sabotage::DamagingLink {
             weather.corrupt = 333;
@@ -105,7 +105,7 @@ impl Journey {
             lost_reply: chance.chance(weather.lose_reply),
             reset: chance.chance(weather.reset),
             foreign: chance.chance(weather.foreign),
-            meddled: chance.chance(weather.meddle),
+            meddled: if hello { None } else { world.meddler.lock().next(weather.meddle, &mut chance) },
             corrupt: chance.chance(weather.corrupt).then(|| chance.chance(500)),
             cancels: chance.chance(weather.cancel),
             ghost,
@@ -131,7 +131,10 @@ async fn carry(world: World, mut journey: Journey, hello: bool, body: Bytes, mut
         world.note(Event::Fate(id, "the request is lost"));
         return;
     }
-    let body = if journey.meddled && !hello { meddled(&world, id, &mut journey.chance, body) } else { body };
+    let body = match journey.meddled {
+        Some(change) => meddled(&world, id, change, &mut journey.chance, body),
+        None => body,
+    };
     let body = match journey.corrupt {
         Some(true) => damage(&world, id, &mut journey.chance, &body),
         _ => body,
@@ -203,8 +206,8 @@ fn foreign(chance: &mut Random) -> Failure {
     Failure::Status { code, message: "not the hub".into(), retry_after }
 }
 
-fn meddled(world: &World, id: u64, chance: &mut Random, body: Bytes) -> Bytes {
-    match meddle(&body, chance) {
+fn meddled(world: &World, id: u64, change: Change, chance: &mut Random, body: Bytes) -> Bytes {
+    match meddle(&body, change, chance) {
         Some(changed) => {
             world.count("batches that were meddled with");
             world.note(Event::Fate(id, "somebody changes the batch"));

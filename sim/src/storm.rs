@@ -131,13 +131,11 @@ impl Storm {
         }
         sleep(if went_back { CALM * 8 } else { CALM }).await;
         self.agents.iter().for_each(Agent::close);
-        // A store may have been put back to a moment when an epoch was being ended: the next hello goes on with that.
-        let mut is_ended = !went_back;
         let began = Instant::now();
         while self.world.violation().is_none() {
             self.bury_the_fenced();
             let quiet = self.agents.iter().all(Agent::is_done) && self.stopping.load(Ordering::Relaxed) == 0;
-            if quiet && is_ended && self.owns_the_newest_epoch() {
+            if quiet && self.owns_the_newest_epoch() {
                 break;
             }
             // What a dead agent told of is accounted for when the next one begins.
@@ -145,7 +143,6 @@ impl Storm {
                 let last = Agent::start(&self.world);
                 last.close();
                 self.agents.push(last);
-                is_ended = true;
             }
             if began.elapsed() > SETTLE {
                 let reports: Vec<_> = self.agents.iter().map(Agent::report).collect();

@@ -141,18 +141,14 @@ pub fn store(world: &World) {
 
 async fn look(world: &World, store: SharedStore) -> Result<(), String> {
     let mut fault = None;
-    let went_back = world.ledger.lock().restores() > 0;
     let scope = Scope::default();
     let faults = verify(&*store, &scope, |finding| {
-        // A backup may be of a moment when an epoch was being ended; the next hello goes on with that.
-        let is_ending = |name: &str| went_back && name.contains("/closed/");
-        if let Some(found) = finding.fault.as_ref().filter(|found| !is_ending(&found.name)) {
+        if let Some(found) = &finding.fault {
             fault.get_or_insert_with(|| format!("{}: {}", found.name, found.reason));
         }
     });
-    faults.await.map_err(|error| error.to_string())?;
-    if let Some(fault) = fault {
-        return Err(format!("the store is damaged: {fault}"));
+    if faults.await.map_err(|error| error.to_string())? > 0 {
+        return Err(format!("the store is damaged: {}", fault.unwrap_or_default()));
     }
     let logs = store.logs(AGENT_ID, None, usize::MAX).await.map_err(|error| error.to_string())?;
     for log in logs {

@@ -158,7 +158,7 @@ const ROUGH: Network = Network {
     duplicate: 300,
     reset: 80,
     foreign: 15,
-    meddle: 25,
+    meddle: 60,
     corrupt: 40,
     cancel: 500,
     slow: 150,

@@ -19,6 +19,7 @@ use crate::clock::Clocks;
 use crate::disk::Platter;
 use crate::hubs::Hub;
 use crate::ledger::Ledger;
+use crate::meddler::Meddler;
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::sabotage::Sabotage;
@@ -52,6 +53,8 @@ pub struct Shared {
     pub hubs: Mutex<Vec<Hub>>,
     /// What agents accepted, and what hubs said.
     pub ledger: Mutex<Ledger>,
+    /// What changes batches on their way.
+    pub meddler: Mutex<Meddler>,
     /// Chance, for messages.
     pub network_chance: Mutex<Random>,
     /// Chance, for the store.
@@ -103,6 +106,7 @@ impl Shared {
             backup: Mutex::default(),
             hubs: Mutex::default(),
             ledger: Mutex::default(),
+            meddler: Mutex::default(),
             network_chance: random("network"),
             disk_chance: random("disk"),
             chance: random("events"),

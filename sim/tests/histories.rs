@@ -36,7 +36,8 @@ fn every_accepted_record_is_accounted_for_whatever_happens() {
     let counts = &COMMON.tally;
     let of = |what: &str| counts.get(what).copied().unwrap_or_default();
     let receipted = ["evicted", "lost", "corrupt"].map(|reason| of(&format!("records receipted as {reason}")));
-    let accounted = of("records committed") + receipted.iter().sum::<u64>() + of("records that no hub heard of");
+    let unknown = of("records that no hub heard of") + of("records that a restored store forgot");
+    let accounted = of("records committed") + receipted.iter().sum::<u64>() + unknown;
     assert_eq!(of("records accepted"), accounted);
 }
 
@@ -65,9 +66,9 @@ fn the_storm_is_worth_its_name() {
         ("refused: malformed", 60),
         ("refused: too-large", 10),
         ("rejected cells", 1_500),
-        ("refused: corrupt", 6),
-        ("refused: expected", 1),
-        ("refused: need-schema", 3),
+        ("refused: corrupt", 25),
+        ("refused: expected", 6),
+        ("refused: need-schema", 12),
         ("refused: unknown-session", 2),
         ("restored stores", 25),
         ("requests that died with their hub", 1_500),
@@ -109,8 +110,9 @@ fn a_link_that_damages_messages_is_refused_and_loses_nothing() {
     assert!(of("refused: malformed") > 50, "{:?}", summary.tally);
 }
 
+/// What is found before enough is broken. Creates that overwrite show in one of thirty histories.
 fn caught(sabotage: Sabotage) -> Vec<String> {
-    let series = Series { sabotage, ..series(0, 40) };
+    let series = Series { sabotage, ..series(0, 200) };
     series.run(|_| {}).broken.into_iter().filter_map(|report| report.violation).collect()
 }
 

@@ -119,6 +119,8 @@ impl<B: AsRef<[u8]>> BatchReceiver<B> {
                 self.next_piece()
             }
             (Step::ReadRegister { .. }, Answer::Register(records)) => self.register(&records),
+            (Step::IsClosed { .. }, Answer::Exists(true)) => self.put_register(0),
+            (Step::IsClosed { .. }, Answer::Exists(false)) => Err(unknown_session()),
             (Step::PutRegister { .. }, Answer::Created(true)) => self.next_piece(),
             (Step::PutRegister { epoch, .. }, Answer::Created(false)) => {
                 let next = Step::ReadRegister { epoch: *epoch };
@@ -140,9 +142,7 @@ impl<B: AsRef<[u8]>> BatchReceiver<B> {
     }
 
     fn check_epoch(&self, newest: Option<(Epoch, Vec<u8>)>) -> Result<(), Refused> {
-        let unknown =
-            || Refused::new(RefusalKind::UnknownSession, "this hub's store does not know the session: say hello");
-        let (newest, record) = newest.ok_or_else(unknown)?;
+        let (newest, record) = newest.ok_or_else(unknown_session)?;
         let record = EpochRecord::decode(&record).map_err(|error| Refused::damaged("the epoch record", &error))?;
         let head = self.batch.head;
         if head.epoch == newest && head.incarnation == record.incarnation {
@@ -154,7 +154,7 @@ impl<B: AsRef<[u8]>> BatchReceiver<B> {
                 format!("epoch {newest} of this agent is newer than epoch {}: another process uses its id", head.epoch);
             return Err(Refused::new(RefusalKind::Fenced { newest }, detail));
         }
-        Err(unknown())
+        Err(unknown_session())
     }
 
     fn next_schema(&mut self) -> Result<Step, Refused> {
@@ -205,8 +205,20 @@ impl<B: AsRef<[u8]>> BatchReceiver<B> {
             let kind = RefusalKind::Busy { retry_after: self.terms.retry_after };
             return Err(Refused::new(kind, format!("this epoch already has {MAX_LOGS} logs: merge some")));
         }
-        let position = u32::try_from(records.len()).unwrap_or(u32::MAX);
-        let record = RegisterRecord::Log(log).encode();
+        // A hello is answered when the epochs before are closed. A store restored from a backup of amid that has the epoch and
+        // knows its agent, but nobody would ever end the one before: the next hello does.
+        let before = Epoch(self.batch.head.epoch.0.saturating_sub(1));
+        if records.is_empty() && before > Epoch(0) {
+            return Ok(Step::IsClosed { epoch: before });
+        }
+        self.put_register(records.len())
+    }
+
+    /// Enters the section's log into the register, if nobody has taken the position.
+    fn put_register(&self, position: usize) -> Result<Step, Refused> {
+        let section = self.batch.sections.get(self.section).ok_or_else(Refused::misused)?;
+        let position = u32::try_from(position).unwrap_or(u32::MAX);
+        let record = RegisterRecord::Log(section.log.log.clone()).encode();
         Ok(Step::PutRegister { epoch: self.batch.head.epoch, position, record })
     }
 
@@ -276,6 +288,10 @@ impl<B: AsRef<[u8]>> BatchReceiver<B> {
         let frame = self.bytes.as_ref().get(piece.raw.clone()).unwrap_or_default();
         Ok((Entry { base, tip, received_at: self.now, frame }.encode(), tip))
     }
+}
+
+fn unknown_session() -> Refused {
+    Refused::new(RefusalKind::UnknownSession, "this hub's store does not know the session: say hello")
 }
 
 /// The fingerprints that a batch's segments name and that it does not bring along.

@@ -8,7 +8,9 @@ mod world;
 
 use peers::ring::{Logs, Ring};
 use peers::store::Store;
-use pyralog_sync_protocol::frame::{BatchHead, Hello, HelloAck, LogHead, Reason, Refusal, RefusalKind, Reply};
+use pyralog_sync_protocol::frame::{
+    BatchHead, Hello, HelloAck, LogHead, Reason, Refusal, RefusalKind, Reply, SegmentFrame, put_schema,
+};
 use pyralog_sync_protocol::limits::MIN_BATCH;
 use pyralog_sync_protocol::receiver::Terms;
 use pyralog_sync_protocol::{
@@ -261,4 +263,38 @@ fn a_batch_that_is_too_large_or_damaged_is_refused_before_anything_is_read() {
         let Step::Reply(Reply::Refusal(refusal)) = receiver.poll() else { panic!("taken") };
         assert_eq!(refusal.kind.word(), word);
     }
+}
+
+#[test]
+fn a_store_restored_from_amid_a_change_of_epochs_has_the_change_ended_before_anything_is_taken() {
+    let (mut store, log) = (Store::default(), LogName::new("climate").unwrap());
+    hello(&mut store, Incarnation([1; 16]), vec![LogHead { log: log.clone(), tail: 0, head: 12 }]);
+    let living = Incarnation([2; 16]);
+    hello(&mut store, living, vec![]);
+    // The backup is of the moment after the create of epoch 2; the agent goes on by the session that it has.
+    store.closed.clear();
+    store.entries.clear();
+    let ring = Ring::new(Logs::new(), 9, 1);
+    ring.append(&log, |offset| offset);
+    let mut bytes = BatchHead { incarnation: living, epoch: Epoch(2) }.begin();
+    LogHead { log: log.clone(), tail: 0, head: 1 }.put_frame(&mut bytes);
+    let Some(Item::Segment { meta, hash, body }) = ring.item(&log, 0) else { panic!("no segment") };
+    put_schema(&mut bytes, meta.schema, &ring.schema(&log, meta.schema).unwrap());
+    SegmentFrame { meta, hash, body: &body }.put(&mut bytes);
+    let send = |store: &mut Store| {
+        let mut receiver = BatchReceiver::new(&bytes, Terms::default(), 0);
+        for _ in 0..100 {
+            match receiver.poll().clone() {
+                Step::Reply(reply) => return reply,
+                step => receiver.handle(store.take(&step)),
+            }
+        }
+        panic!("no reply within 100 steps");
+    };
+    let Reply::Refusal(refusal) = send(&mut store) else { panic!("nobody will ever end epoch 1") };
+    assert_eq!(refusal.kind, RefusalKind::UnknownSession);
+    assert!(store.entries.is_empty());
+    assert!(matches!(hello(&mut store, living, vec![]), Reply::Hello(ack) if ack.epoch == Epoch(2)));
+    assert!(matches!(send(&mut store), Reply::Batch(_)));
+    assert_eq!(store.tip(Epoch(1), &log).cursor.lost(), 12);
 }
