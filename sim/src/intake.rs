@@ -134,6 +134,13 @@ impl Intake {
             return Err(format!("{} records were appended, and {done:?} of them taken", readings.len()));
         }
         self.book(world, &readings[..taken], done, (before, &after), now)?;
+        if appended.is_err() {
+            // Of the record that was refused the columns may stay: the names that its cells would have are taken.
+            for reading in readings {
+                let log = self.ring.log(reading.log);
+                log.and_then(|log| self.columns.insert(reading.log, Columns::of(&log.schema)));
+            }
+        }
         self.book_rejected(world, (before, &after), done.rejected + done.rejected_cells)
     }
 
