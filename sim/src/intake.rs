@@ -135,10 +135,11 @@ impl Intake {
         }
         self.book(world, &readings[..taken], done, (before, &after), now)?;
         if appended.is_err() {
-            // Of the record that was refused the columns may stay: the names that its cells would have are taken.
-            for reading in readings {
-                let log = self.ring.log(reading.log);
-                log.and_then(|log| self.columns.insert(reading.log, Columns::of(&log.schema)));
+            // A refused record's columns may stay: its cells' names are taken from then on.
+            for name in readings.iter().map(|reading| reading.log) {
+                if let Some(log) = self.ring.log(name) {
+                    self.columns.insert(name, Columns::of(&log.schema));
+                }
             }
         }
         self.book_rejected(world, (before, &after), done.rejected + done.rejected_cells)

@@ -12,6 +12,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mosquitto-clients", "mosquitto_pub"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    // Another clock for a program.
+    ("faketime", "faketime"),
     ("python3", "python3"),
 ];
 

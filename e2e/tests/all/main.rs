@@ -5,6 +5,7 @@ mod bad_input;
 mod bad_mqtt;
 mod chaos;
 mod clients;
+mod clock;
 mod guessing;
 mod hub_trouble;
 mod lifecycle;
