@@ -9,7 +9,8 @@ use crate::{setup, steps};
 
 /// Crates whose own tests run as a board's programs: the codec, and the protocol. The model check of the protocol is left out: it proves
 /// the same on any machine, and takes millions of steps.
-const UNITS: &str = "--package pyralog-segment --package pyralog-sync-protocol --lib --test pair --test sidecar";
+const UNITS: &str =
+    "--package pyralog-segment --package pyralog-sync-protocol --lib --test suite --test pair --test sidecar";
 /// The ring, which is in the agent; with all that the agent is made of it takes minutes to build, so on request alone.
 const RING: &str = "--package pyralog-agent --lib";
 

@@ -43,20 +43,19 @@ impl Tools {
     }
 }
 
-/// Finds the standard library: not every target is to be had everywhere, and its source does for all.
+/// Finds the standard library. Its source comes first: built along with the rest it is smaller than the finished one, it is to be had for
+/// every target, and what comes out is the same on all machines.
 pub(super) fn std_of(root: &Path, target: &Target) -> Result<Std, String> {
     if which("rustup").is_none() {
         return Err("rustup is not here; it brings the standard library for other machines: https://rustup.rs".into());
     }
     let rustup = |words: &str| Run::new("rustup", root).words(words);
-    if rustup("target add").arg(target.triple).output().is_ok() {
-        return Ok(Std::Ready);
-    }
-    println!("{}: no finished standard library to be had; building it from source", target.triple);
-    rustup("component add rust-src").output().map_err(|error| {
-        format!("{error}\nneither the standard library for {} nor its source can be had", target.triple)
+    let Err(error) = rustup("component add rust-src").output() else { return Ok(Std::FromSource) };
+    println!("{error}\nno source of the standard library to be had; taking the finished one for {}", target.triple);
+    rustup("target add").arg(target.triple).output().map_err(|error| {
+        format!("{error}\nneither the source of the standard library nor the finished one can be had")
     })?;
-    Ok(Std::FromSource)
+    Ok(Std::Ready)
 }
 
 /// The program that strips binaries of every machine; it comes with the compiler.
