@@ -145,6 +145,19 @@ impl Process {
         Ok(kib * 1024)
     }
 
+    /// What it took of processors, in user and system mode.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The name of the program, which may have blanks, ends with the last bracket; times are the 12th and 13th field after it.
+        let fields = text.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        // Linux tells of hundredths of a second, whatever it counts in.
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
     /// Bytes that it caused to be written to storage.
     ///
     /// # Errors

@@ -8,13 +8,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use pyralog_e2e::agent::Options;
 use pyralog_e2e::process::{self, Process, free_address};
-use pyralog_e2e::{Result, packets, wait};
+use pyralog_e2e::scenario::{HTTP_LOG, MQTT_LOG, route, send_http, send_mqtt};
+use pyralog_e2e::{Result, generate, packets, wait};
 
 /// Resident, in bytes, with nothing to do and every default: MQTT, HTTP and the host's own readings.
 const IDLE: u64 = 6 << 20;
 /// Starts whose times are told.
 const STARTS: usize = 11;
+/// Records of a flood, by each way.
+const FLOOD: usize = 50_000;
 /// How long an idle agent is left alone, so that several readings of the host are among what it holds.
 const IDLE_FOR: Duration = Duration::from_secs(15);
 
@@ -42,6 +46,26 @@ async fn an_agent_idles_in_6_mib_and_says_how_soon_it_took_its_first_message() -
     let (now, peak) = (agent.process.resident()?, agent.process.peak_memory()?);
     println!("idle after {IDLE_FOR:?}: {:.2} MiB resident, at most {:.2}", mib(now), mib(peak));
     assert!(now <= IDLE, "{now} bytes are resident in an idle agent, {IDLE} are allowed");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a small agent: cargo xtask cross x86_64-unknown-linux-musl --test"]
+async fn an_agent_says_what_a_flood_takes_of_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = generate::weather(5, FLOOD);
+    let agent = Options::new("flooded").toml(&route(&data)).start(folder.path()).await?;
+    let begun = agent.process.processor_time()?;
+    send_http(&agent, &data, 0..FLOOD).await?;
+    let by_http = agent.process.processor_time()? - begun;
+    send_mqtt(&agent, &data, 0..FLOOD).await?;
+    let by_mqtt = agent.process.processor_time()? - begun - by_http;
+    for (how, log, took) in [("HTTP", HTTP_LOG, by_http), ("MQTT", MQTT_LOG, by_mqtt)] {
+        assert_eq!(agent.log(log).await?.accepted, FLOOD as u64, "{how}");
+        let each = took.as_secs_f64() * 1e6 / FLOOD as f64;
+        println!("{FLOOD} records by {how}: {:.2} s of processors, {each:.2} µs each", took.as_secs_f64());
+    }
+    println!("at most {:.2} MiB resident", mib(agent.process.peak_memory()?));
     Ok(())
 }
 
