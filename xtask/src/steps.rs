@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::command::Run;
 use crate::runner::Step;
-use crate::{no_std, setup, tidy};
+use crate::{cross, no_std, setup, tidy};
 
 /// Every step, in order.
 pub(crate) const ALL: &[Step] = &[
@@ -23,6 +23,12 @@ pub(crate) const ALL: &[Step] = &[
         run: no_std::run,
     },
     Step { name: "test", what: "unit, integration and end-to-end tests", run: test },
+    Step { name: "cross", what: "small static agents, their size, and their memory here", run: cross::check },
+    Step {
+        name: "emulated",
+        what: "a board's agent, codec and protocol under an emulator",
+        run: cross::check_emulated,
+    },
     Step { name: "doctest", what: "examples in the documentation", run: doctest },
     Step { name: "doc", what: "documentation, warnings denied", run: doc },
 ];
@@ -73,7 +79,7 @@ pub(crate) fn sim(root: &Path, arguments: &[String]) -> Result<(), String> {
 }
 
 /// Runs cargo's tests and adds up the closing lines of all suites.
-fn counted(run: Run) -> Result<String, String> {
+pub(crate) fn counted(run: Run) -> Result<String, String> {
     let mut totals = Totals::default();
     let outcome = run.lines(|line| totals.add(line));
     println!("{totals}");

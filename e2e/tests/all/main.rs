@@ -3,6 +3,7 @@
 mod account;
 mod bad_input;
 mod bad_mqtt;
+mod board;
 mod chaos;
 mod clients;
 mod clock;
@@ -15,6 +16,7 @@ mod quickstart;
 mod readme_tls;
 mod secrets;
 mod sidecar;
+mod small;
 mod strangers;
 mod supervised;
 mod tls;
