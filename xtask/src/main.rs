@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "a chore talks to its terminal")]
 
 mod command;
+mod deb;
 mod firmware;
 mod fuzz;
 mod no_std;
@@ -52,6 +53,10 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Package the agent and the hub for Debian, left in target/deb.
+    Deb(deb::DebArgs),
+    /// Write man pages to target/man, and shell completions to target/completions.
+    Manuals,
     /// Install what the tests need: mosquitto, curl, Python clients, cargo-deny.
     Setup,
 }
@@ -74,6 +79,8 @@ fn main() -> ExitCode {
         },
         Chore::Sim { arguments } => verdict(steps::sim(&root, &arguments)),
         Chore::Fuzz { targets, seconds } => verdict(fuzz::run(&root, &targets, seconds)),
+        Chore::Deb(args) => verdict(deb::run(&root, &args)),
+        Chore::Manuals => verdict(deb::manuals(&root)),
         Chore::Setup => match runner::select(steps::ALL, &["setup".into()]) {
             Ok(chosen) => runner::run(&chosen, &root),
             Err(_) => ExitCode::from(2),

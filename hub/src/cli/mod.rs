@@ -65,7 +65,7 @@ enum Command {
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Configuration file; examples/config/hub.toml shows every key.
+    /// Configuration file; pyralog-hub.toml(5) and examples/config/hub.toml explain every key.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:7390].
@@ -225,6 +225,11 @@ impl CliError {
     pub(crate) fn failed(message: impl ToString) -> Self {
         Self { code: 1, message: message.to_string() }
     }
+}
+
+/// What can be asked, for whoever documents it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Runs the program with the arguments of the process.
