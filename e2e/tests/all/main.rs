@@ -6,6 +6,7 @@ mod bad_mqtt;
 mod chaos;
 mod clients;
 mod guessing;
+mod hub_reload;
 mod hub_trouble;
 mod lifecycle;
 mod memory;
