@@ -68,13 +68,14 @@ pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result
     let stop = Arc::new(Notify::new());
     let name = store.address();
     let app = App::new(config, store, auth);
-    let (limits, grace) = (config.limits.clone(), config.shutdown_grace);
+    let (max_connections, grace) = (config.limits.max_connections, config.shutdown_grace);
     let stopping = Arc::clone(&stop);
     let (serving, doors) = (app.clone(), tls.clone());
     let (mut pulse, began) = (Pulse::default(), Instant::now());
     let life = server::Life { beat: pulse.watch("accept"), began };
     let task = tokio::spawn(async move {
-        server::serve(listener, serving, doors, &limits, grace, life, async move { stopping.notified().await }).await
+        server::serve(listener, serving, doors, max_connections, grace, life, async move { stopping.notified().await })
+            .await
     });
     Ok(Running { address, app, tls, store: name, stop, task, pulse, began })
 }
@@ -98,6 +99,15 @@ impl Running {
         if let Some(tls) = &self.tls {
             tls.look();
         }
+    }
+
+    /// Goes by `new` instead of `old` from now on, as far as that can change: [`Config::reloaded`] says what does. Requests in
+    /// work and open connections go on by what they began with.
+    ///
+    /// # Errors
+    /// When the tokens are no good; then nothing has changed.
+    pub fn reload(&self, old: &Config, new: &Config) -> Result<(), StartError> {
+        Ok(self.app.reload(old, new)?)
     }
 
     /// The loops without which it serves nobody; their time is what has passed since [`Self::began`].

@@ -1,9 +1,10 @@
 //! What agent and hub share as services, whatever it is that they serve: files that are read again when they change, TLS from PEM
-//! files, secrets as digests, log lines that peers cannot multiply,
+//! files, credentials that a service manager hands over, secrets as digests, log lines that peers cannot multiply,
 //! guesses that cost time, signals.
 //!
 //! Nothing here knows of records, logs or batches.
 
+mod credential;
 mod digest;
 mod guesses;
 mod host;
@@ -14,6 +15,7 @@ pub mod tls;
 mod url;
 mod watched;
 
+pub use credential::credential_or_path;
 pub use digest::{BadDigest, SecretDigest};
 pub use guesses::{Guesses, Verdict};
 pub use host::host;

@@ -8,6 +8,7 @@
 
 mod command;
 mod cross;
+mod deb;
 mod firmware;
 mod fuzz;
 mod no_std;
@@ -65,6 +66,10 @@ enum Chore {
         #[arg(long)]
         test: bool,
     },
+    /// Package the agent and the hub for Debian, left in target/deb.
+    Deb(deb::DebArgs),
+    /// Write man pages to target/man, and shell completions to target/completions.
+    Manuals,
     /// Install what the tests need: mosquitto, curl, Python clients, cargo-deny.
     Setup,
 }
@@ -88,6 +93,8 @@ fn main() -> ExitCode {
         Chore::Sim { arguments } => verdict(steps::sim(&root, &arguments)),
         Chore::Fuzz { targets, seconds } => verdict(fuzz::run(&root, &targets, seconds)),
         Chore::Cross { targets, table, test } => verdict(cross::run(&root, &targets, table, test)),
+        Chore::Deb(args) => verdict(deb::run(&root, &args)),
+        Chore::Manuals => verdict(deb::manuals(&root)),
         Chore::Setup => match runner::select(steps::ALL, &["setup".into()]) {
             Ok(chosen) => runner::run(&chosen, &root),
             Err(_) => ExitCode::from(2),

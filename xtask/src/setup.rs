@@ -17,6 +17,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3", "python3"),
 ];
 
+/// The same, for what can be done without.
+const OPTIONAL: &[(&str, &str)] = &[("groff-base", "groff"), ("lintian", "lintian")];
+
 const DENY_VERSION: &str = "0.20.2";
 
 /// Installs what is missing and fetches the sources of the dependencies, so that later steps can stay offline.
@@ -47,12 +50,22 @@ fn tools(root: &Path) -> PathBuf {
 }
 
 fn debian(root: &Path) -> Result<String, String> {
-    let missing: Vec<_> =
-        PACKAGES.iter().filter(|(_, program)| which(program).is_none()).map(|(name, _)| *name).collect();
+    let lacking = |packages: &[(&'static str, &str)]| -> Vec<&str> {
+        packages.iter().filter(|(_, program)| which(program).is_none()).map(|(name, _)| *name).collect()
+    };
+    let (mut missing, optional) = (lacking(PACKAGES), lacking(OPTIONAL));
+    if !missing.is_empty() {
+        apt(root, &missing)?;
+    }
+    if !optional.is_empty() {
+        match apt(root, &optional) {
+            Ok(()) => missing.extend(optional),
+            Err(message) => println!("{message}; going on without {}", optional.join(", ")),
+        }
+    }
     if missing.is_empty() {
         return Ok(String::new());
     }
-    apt(root, &missing)?;
     Ok(format!("installed {}", missing.join(", ")))
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::command::Run;
 use crate::runner::Step;
-use crate::{cross, no_std, setup, tidy};
+use crate::{cross, deb, no_std, setup, tidy};
 
 /// Every step, in order.
 pub(crate) const ALL: &[Step] = &[
@@ -22,6 +22,7 @@ pub(crate) const ALL: &[Step] = &[
         what: "the protocol crate without the standard library, and the size of firmware",
         run: no_std::run,
     },
+    Step { name: "packages", what: "Debian packages: made, looked at, installed, upgraded, purged", run: deb::check },
     Step { name: "test", what: "unit, integration and end-to-end tests", run: test },
     Step { name: "cross", what: "small static agents, their size, and their memory here", run: cross::check },
     Step {

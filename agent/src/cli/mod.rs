@@ -95,7 +95,7 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// TOML file; examples/config/agent.toml explains every key
+    /// TOML file; pyralog-agent.toml(5) and examples/config/agent.toml explain every key
     #[arg(long, short, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
     /// Set any key, such as storage.segment_age=1m; may be repeated
@@ -185,6 +185,11 @@ impl ConfigArgs {
     }
 }
 
+/// What can be asked, for whoever documents it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
@@ -218,14 +223,13 @@ fn fail(code: u8, message: impl std::fmt::Display) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use pyralog_segment::Format;
 
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

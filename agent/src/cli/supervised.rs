@@ -42,5 +42,8 @@ pub(super) fn status(source: &StatusSource) -> String {
     if let Some(error) = sync.last_error {
         line += &format!(": {error}");
     }
+    if let Some(trouble) = source.sidecar.trouble() {
+        line += &format!("; sidecar {trouble}");
+    }
     line
 }

@@ -10,16 +10,13 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyralog_service::without_password;
+use pyralog_service::{credential_or_path, without_password};
 
 use super::nearest;
 use super::problem::Problem;
 use super::secret::Secret;
 use super::tree::{Node, Origin, Raw, Table, parse_value};
 use super::units::{format_duration, format_size, parse_duration, parse_size};
-
-/// Stands before the name of a credential of systemd, in the place of a path.
-const CREDENTIAL: &str = "credential:";
 
 /// What reading has found so far.
 #[derive(Debug, Default)]
@@ -118,17 +115,13 @@ impl Section<'_> {
     /// A file; `credential:NAME` is the one that the service manager handed over by that name.
     pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
         let text = self.optional(key)?;
-        let Some(name) = text.strip_prefix(CREDENTIAL) else { return Some(text.into()) };
-        if name.is_empty() || name.contains('/') {
-            self.complain(key, format!("\"{text}\" names no credential; write \"{CREDENTIAL}NAME\""));
-            return None;
+        match credential_or_path(&text) {
+            Ok(path) => Some(path),
+            Err(message) => {
+                self.complain(key, message);
+                None
+            }
         }
-        let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
-        if folder.is_none() {
-            let remedy = format!("give a path, or LoadCredential={name}:FILE in the unit");
-            self.complain(key, format!("\"{text}\": no service manager handed credentials over; {remedy}"));
-        }
-        Some(PathBuf::from(folder?).join(name))
     }
 
     /// A value that is never shown.

@@ -68,7 +68,7 @@ async fn a_file_that_is_no_serial_device_is_told_and_the_agent_runs_on() {
     let app = agent(&format!("serial:{}", file.display()), &[]).await.unwrap();
     until("it to be told", || state(&app).1.is_some()).await;
     let told = state(&app).1.unwrap();
-    assert!(told.contains("cannot open it"), "{told}");
+    assert!(told.contains("cannot open it") && told.contains("no serial line"), "{told}");
     assert_eq!(std::fs::read(&file).unwrap(), b"data");
     app.stop().await;
 }

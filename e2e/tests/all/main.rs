@@ -8,6 +8,7 @@ mod chaos;
 mod clients;
 mod clock;
 mod guessing;
+mod hub_reload;
 mod hub_trouble;
 mod lifecycle;
 mod memory;

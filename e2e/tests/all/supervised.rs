@@ -111,6 +111,26 @@ async fn what_is_wrong_with_a_configuration_is_told_in_one_line() -> Result<()> 
 }
 
 #[tokio::test]
+async fn a_serial_device_that_is_missing_is_told_with_its_remedy_and_the_agent_goes_on() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut manager = Manager::new(folder.path())?;
+    let device = folder.path().join("ttyUSB7");
+    let listen = format!("serial:{}?baud=9600", device.display());
+    let options = Options::new("board").set("sidecar.listen", &listen).env("NOTIFY_SOCKET", &manager.address);
+    let mut agent = options.env("WATCHDOG_USEC", "200000").start(folder.path()).await?;
+    let told = manager.hears("no such device; plug it in").await?;
+    assert!(told.contains(&format!("sidecar {listen}: cannot open it")) && told.contains("serial.conf"), "{told}");
+    agent.write("climate temp=1 1\n".to_owned()).await?;
+    manager.hears("STATUS=1 records accepted").await?;
+    // Told once, and looked for again: what comes in its place is told too.
+    std::fs::write(&device, "a file")?;
+    manager.hears("it is no serial line").await?;
+    let said = agent.process.find("the second word", |said| said.contains("no serial line").then(|| said.to_owned()));
+    assert_eq!(said.await?.matches("plug it in").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_told_and_is_no_fault_of_the_configuration() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut manager = Manager::new(folder.path())?;
@@ -220,16 +240,21 @@ fn the_units_are_well_formed_and_their_sandbox_leaves_little_open() -> Result<()
         std::fs::copy("/bin/true", path)?;
     }
     let folder = root.path().join("etc/systemd/system");
-    std::fs::create_dir_all(&folder)?;
-    for unit in ["pyralog-agent.service", "pyralog-hub.service"] {
-        std::fs::copy(units.join(unit), folder.join(unit))?;
-        let path = units.join(unit).display().to_string();
-        let out = analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", &path])?;
-        assert!(out.status.success(), "{unit}: {}", String::from_utf8_lossy(&out.stdout));
-        let root = format!("--root={}", root.path().display());
+    let drop_in = "pyralog-agent.service.d/serial.conf";
+    std::fs::create_dir_all(folder.join(drop_in).parent().ok_or("no folder")?)?;
+    let root = format!("--root={}", root.path().display());
+    for (unit, file) in [
+        ("pyralog-agent.service", "pyralog-agent.service"),
+        ("pyralog-hub.service", "pyralog-hub.service"),
+        ("pyralog-agent.service", drop_in),
+    ] {
+        std::fs::copy(units.join(file), folder.join(file))?;
+        let out = analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", &root, unit])?;
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(out.status.success() && said.contains("exposure level"), "{file}: {said}");
         let out = analyze(&["verify", "--man=no", "--recursive-errors=no", &root, unit])?;
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
-        assert!(out.status.success() && said.is_empty(), "{unit}: {said}");
+        assert!(out.status.success() && said.is_empty(), "{file}: {said}");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -20,6 +21,7 @@ pub mod tokens;
 
 pub use certificate::Certificate;
 use certificate::can_name;
+use parking_lot::RwLock;
 use tokens::{Scope, Tokens, TokensError};
 
 use pyralog_service::{Guesses, Verdict, Watched};
@@ -27,7 +29,7 @@ use pyralog_service::{Guesses, Verdict, Watched};
 /// Decides about requests by the tokens file, which may change while the hub runs, and by certificates.
 #[derive(Debug)]
 pub struct Auth {
-    tokens: Option<Watched<Tokens>>,
+    tokens: RwLock<Option<Arc<Watched<Tokens>>>>,
     /// Whether clients are asked for certificates.
     certificates: bool,
     /// Wrong tokens, by host.
@@ -106,14 +108,18 @@ impl Denied {
 impl Auth {
     /// Reads the tokens file; with none, everybody may do everything.
     pub fn open(file: Option<PathBuf>) -> Result<Self, TokensError> {
-        let tokens = match file {
-            Some(file) => {
-                let path = file.clone();
-                Some(Watched::open("tokens", vec![file], move || Tokens::read(&path))?)
-            }
-            None => None,
-        };
+        let tokens = RwLock::new(watch(file)?);
         Ok(Self { tokens, certificates: false, guesses: Guesses::default() })
+    }
+
+    /// Goes by another file from now on, or by none.
+    ///
+    /// # Errors
+    /// When the file is no good; then nothing has changed.
+    pub(crate) fn change(&self, file: Option<PathBuf>) -> Result<(), TokensError> {
+        let tokens = watch(file)?;
+        *self.tokens.write() = tokens;
+        Ok(())
     }
 
     /// The same, where TLS asks clients for certificates.
@@ -124,7 +130,7 @@ impl Auth {
 
     /// Whether anything is asked for at all.
     pub fn is_on(&self) -> bool {
-        self.tokens.is_some() || self.certificates
+        self.tokens.read().is_some() || self.certificates
     }
 
     /// Whether `caller` may do `scope` to `agent`; `None` asks for all agents.
@@ -132,7 +138,7 @@ impl Auth {
         if let (Scope::Sync, true, Some(_)) = (scope, self.certificates, &caller.certificate) {
             named(caller, agent)?;
         }
-        match &self.tokens {
+        match self.tokens() {
             Some(tokens) => {
                 let token = bearer(&caller.headers).ok_or(Denied::NoToken)?;
                 let allows = || tokens.get().allows(token, scope, agent);
@@ -156,10 +162,20 @@ impl Auth {
 
     /// Looks at the tokens file now.
     pub(crate) fn look(&self) {
-        if let Some(tokens) = &self.tokens {
+        if let Some(tokens) = self.tokens() {
             tokens.look();
         }
     }
+
+    fn tokens(&self) -> Option<Arc<Watched<Tokens>>> {
+        self.tokens.read().clone()
+    }
+}
+
+fn watch(file: Option<PathBuf>) -> Result<Option<Arc<Watched<Tokens>>>, TokensError> {
+    let Some(file) = file else { return Ok(None) };
+    let path = file.clone();
+    Watched::open("tokens", vec![file], move || Tokens::read(&path)).map(|tokens| Some(Arc::new(tokens)))
 }
 
 /// Whether the caller's certificate names the agent.

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use pyralog_service::credential_or_path;
+
 use crate::auth::tokens::Scope;
 
 mod client;
@@ -65,7 +67,7 @@ enum Command {
 /// Flags of `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Configuration file; examples/config/hub.toml shows every key.
+    /// Configuration file; pyralog-hub.toml(5) and examples/config/hub.toml explain every key.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:7390].
@@ -98,7 +100,7 @@ pub(crate) struct ClientArgs {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7390")]
     url: String,
     /// File with a token for reading; the variable PYRALOG_TOKEN works too.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = credential_or_path)]
     token_file: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsArgs,
@@ -111,13 +113,13 @@ pub(crate) struct ClientArgs {
 #[derive(Debug, Args)]
 pub(crate) struct TlsArgs {
     /// Authority that signed the hub's certificate, PEM; without it, the system's authorities are trusted.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = credential_or_path)]
     ca_file: Option<PathBuf>,
     /// This client's certificate chain, PEM, for a hub that asks for one.
-    #[arg(long, value_name = "FILE", requires = "key_file")]
+    #[arg(long, value_name = "FILE", value_parser = credential_or_path, requires = "key_file")]
     cert_file: Option<PathBuf>,
     /// The private key of --cert-file, PEM.
-    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    #[arg(long, value_name = "FILE", value_parser = credential_or_path, requires = "cert_file")]
     key_file: Option<PathBuf>,
 }
 
@@ -225,6 +227,11 @@ impl CliError {
     pub(crate) fn failed(message: impl ToString) -> Self {
         Self { code: 1, message: message.to_string() }
     }
+}
+
+/// What can be asked, for whoever documents it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Runs the program with the arguments of the process.

@@ -29,7 +29,7 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
 }
 
 async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode, CliError> {
-    let config = config(&args)?;
+    let mut config = config(&args)?;
     log_to_stderr(&config)?;
     // Before anything is promised: a signal in between must not be lost.
     let mut signals =
@@ -47,18 +47,19 @@ async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode,
     manager.ready(&status);
     let feeding = keep_fed(&running, manager, status.clone());
 
+    let grace = config.shutdown_grace;
     let look = || {
-        tracing::info!("SIGHUP: looking at the files of tokens and certificates");
         manager.reloading();
         running.look_at_files();
+        reload(&running, &args, &mut config);
         manager.ready(&status);
     };
     let signal = signals.stop(look).await;
-    tracing::info!(grace = ?config.shutdown_grace, "{signal}: no new requests; a second signal ends at once");
+    tracing::info!(?grace, "{signal}: no new requests; a second signal ends at once");
     if let Some(feeding) = feeding {
         feeding.abort();
     }
-    manager.stopping("Stopping: requests in work come to their end", config.shutdown_grace + STOP_SLACK);
+    manager.stopping("Stopping: requests in work come to their end", grace + STOP_SLACK);
     let orderly = tokio::select! {
         orderly = running.stop() => orderly,
         _ = signals.stop(|| ()) => false,
@@ -67,6 +68,27 @@ async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode,
         tracing::warn!("ended with requests in work: nothing that was acknowledged is lost");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration again, and takes over what can change while all runs; `running_by` is what the hub goes by. What is
+/// wrong now changes nothing.
+fn reload(running: &Running, args: &ServeArgs, running_by: &mut Config) {
+    let outcome = config(args).map_err(|error| error.message).and_then(|new| {
+        let (new, fixed) = running_by.reloaded(&new).map_err(|error| error.to_string())?;
+        running.reload(running_by, &new).map_err(|error| error.to_string())?;
+        *running_by = new;
+        Ok(fixed)
+    });
+    match outcome {
+        Err(error) => tracing::error!("SIGHUP: keeping the configuration from before: {error}"),
+        Ok(fixed) => {
+            tracing::info!("SIGHUP: configuration read again; files of tokens and certificates are looked at");
+            say_who_may(running_by);
+            if !fixed.is_empty() {
+                tracing::warn!("changed and not taken over: {}; it needs a restart", fixed.join(", "));
+            }
+        }
+    }
 }
 
 /// Feeds the watchdog for as long as the hub's loops live.

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use pyralog_service::credential_or_path;
+
 use super::Config;
+use crate::store::StoreUrlError;
 use crate::tls::ClientAuth;
 
 /// One key.
@@ -13,74 +16,55 @@ use crate::tls::ClientAuth;
 pub struct Key {
     /// Its path, dotted.
     pub name: &'static str,
+    /// Whether a hub that runs takes it over.
+    pub live: bool,
     /// Sets it from text, or says what it takes.
     pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    /// Whether two configurations have it alike.
+    pub(super) same: fn(&Config, &Config) -> bool,
+    /// Takes it over from another configuration.
+    pub(super) take: fn(&mut Config, &Config),
+}
+
+/// A key, the field that it sets, whether that can change while the hub runs, and how text becomes its value.
+macro_rules! key {
+    ($name:literal, $($field:ident).+, $live:literal, $read:expr) => {
+        Key {
+            name: $name,
+            live: $live,
+            set: |config, text| {
+                config.$($field).+ = $read(text)?;
+                Ok(())
+            },
+            same: |one, other| one.$($field).+ == other.$($field).+,
+            take: |to, from| to.$($field).+.clone_from(&from.$($field).+),
+        }
+    };
 }
 
 /// All keys.
 pub static KEYS: &[Key] = &[
-    Key {
-        name: "listen",
-        set: |config, text| parse(text, "an address such as 127.0.0.1:7390").map(|v| config.listen = v),
-    },
-    Key {
-        name: "store",
-        set: |config, text| {
-            text.parse().map(|v| config.store = v).map_err(|e: crate::store::StoreUrlError| e.to_string())
-        },
-    },
-    Key { name: "tokens", set: |config, text| path(text).map(|v| config.tokens = v) },
-    Key {
-        name: "allow_anonymous",
-        set: |config, text| parse(text, "true or false").map(|v| config.allow_anonymous = v),
-    },
-    Key { name: "tls.cert", set: |config, text| path(text).map(|v| config.tls.cert = v) },
-    Key { name: "tls.key", set: |config, text| path(text).map(|v| config.tls.key = v) },
-    Key { name: "tls.client_ca", set: |config, text| path(text).map(|v| config.tls.client_ca = v) },
-    Key {
-        name: "tls.client_auth",
-        set: |config, text| {
-            config.tls.client_auth = Some(match text.trim() {
-                "required" => ClientAuth::Required,
-                "optional" => ClientAuth::Optional,
-                _ => return Err(format!("{text:?} is not known; write required or optional")),
-            });
-            Ok(())
-        },
-    },
-    Key { name: "tls.client_crl", set: |config, text| path(text).map(|v| config.tls.client_crl = v) },
-    Key { name: "tls.max_connection_age", set: |config, text| some(text).map(|v| config.tls.max_connection_age = v) },
-    Key { name: "shutdown_grace", set: |config, text| duration(text).map(|v| config.shutdown_grace = v) },
-    Key {
-        name: "log",
-        set: |config, text| {
-            config.log = text.to_owned();
-            tracing_subscriber::EnvFilter::try_new(text)
-                .map(|_| ())
-                .map_err(|error| format!("{error}; it takes error, warn, info, debug or trace"))
-        },
-    },
-    Key {
-        name: "limits.max_batch",
-        set: |config, text| bytes(text, 64 << 10, MAX_BATCH).map(|v| config.limits.max_batch = v),
-    },
-    Key {
-        name: "limits.max_in_flight",
-        set: |config, text| count(text, 4096).map(|v| config.limits.max_in_flight = v),
-    },
-    Key { name: "limits.max_reads", set: |config, text| count(text, 4096).map(|v| config.limits.max_reads = v) },
-    Key {
-        name: "limits.max_connections",
-        set: |config, text| count(text, 65_536).map(|v| config.limits.max_connections = v),
-    },
-    Key {
-        name: "limits.request_timeout",
-        set: |config, text| duration(text).map(|v| config.limits.request_timeout = v),
-    },
-    Key { name: "limits.idle_timeout", set: |config, text| some(text).map(|v| config.limits.idle_timeout = v) },
-    Key { name: "limits.write_timeout", set: |config, text| some(text).map(|v| config.limits.write_timeout = v) },
-    Key { name: "sync.pause", set: |config, text| duration(text).map(|v| config.sync.pause = v) },
-    Key { name: "sync.retry_after", set: |config, text| duration(text).map(|v| config.sync.retry_after = v) },
+    key!("listen", listen, false, |text| parse(text, "an address such as 127.0.0.1:7390")),
+    key!("store", store, false, |text: &str| text.parse().map_err(|error: StoreUrlError| error.to_string())),
+    key!("tokens", tokens, true, path),
+    key!("allow_anonymous", allow_anonymous, true, |text| parse(text, "true or false")),
+    key!("tls.cert", tls.cert, false, path),
+    key!("tls.key", tls.key, false, path),
+    key!("tls.client_ca", tls.client_ca, false, path),
+    key!("tls.client_auth", tls.client_auth, false, client_auth),
+    key!("tls.client_crl", tls.client_crl, false, path),
+    key!("tls.max_connection_age", tls.max_connection_age, false, some),
+    key!("shutdown_grace", shutdown_grace, false, duration),
+    key!("log", log, false, directives),
+    key!("limits.max_batch", limits.max_batch, true, |text| bytes(text, 64 << 10, MAX_BATCH)),
+    key!("limits.max_in_flight", limits.max_in_flight, true, |text| count(text, 4096)),
+    key!("limits.max_reads", limits.max_reads, true, |text| count(text, 4096)),
+    key!("limits.max_connections", limits.max_connections, false, |text| count(text, 65_536)),
+    key!("limits.request_timeout", limits.request_timeout, true, duration),
+    key!("limits.idle_timeout", limits.idle_timeout, true, some),
+    key!("limits.write_timeout", limits.write_timeout, true, some),
+    key!("sync.pause", sync.pause, true, duration),
+    key!("sync.retry_after", sync.retry_after, true, duration),
 ];
 
 /// What the protocol lets a hub take at most.
@@ -119,9 +103,24 @@ pub(super) fn as_flag(name: &str) -> String {
     }
 }
 
-/// Nothing unsets it, so that a variable may take back what a file says.
+/// A file, or `credential:NAME`. Nothing unsets it, so that a variable may take back what a file says.
 fn path(text: &str) -> Result<Option<PathBuf>, String> {
-    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    if text.is_empty() { Ok(None) } else { credential_or_path(text).map(Some) }
+}
+
+fn client_auth(text: &str) -> Result<Option<ClientAuth>, String> {
+    match text.trim() {
+        "required" => Ok(Some(ClientAuth::Required)),
+        "optional" => Ok(Some(ClientAuth::Optional)),
+        _ => Err(format!("{text:?} is not known; write required or optional")),
+    }
+}
+
+fn directives(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; it takes error, warn, info, debug or trace")),
+    }
 }
 
 fn parse<T: std::str::FromStr>(text: &str, takes: &str) -> Result<T, String> {

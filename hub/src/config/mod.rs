@@ -189,6 +189,21 @@ impl Config {
         Ok(config)
     }
 
+    /// What a running hub goes by once it was given `new`: its own settings, with those of `new` that can change meanwhile. Also
+    /// names the keys that differ and need a restart.
+    ///
+    /// # Errors
+    /// When old and new settings do not go together, such as a listener that stays open and tokens that went.
+    pub fn reloaded(&self, new: &Self) -> Result<(Self, Vec<&'static str>), ConfigError> {
+        let mut config = self.clone();
+        let (live, fixed): (Vec<_>, Vec<_>) = keys::KEYS.iter().partition(|key| key.live);
+        for key in live {
+            (key.take)(&mut config, new);
+        }
+        config.check()?;
+        Ok((config, fixed.iter().filter(|key| !(key.same)(self, new)).map(|key| key.name).collect()))
+    }
+
     fn set(&mut self, key: &str, value: &str, place: impl Fn() -> String) -> Result<(), ConfigError> {
         let Some(found) = keys::find(key) else {
             let nearest = keys::nearest(key).map(str::to_owned);
@@ -289,6 +304,21 @@ mod tests {
     }
 
     #[test]
+    fn a_reload_takes_over_what_can_change_and_names_the_rest() {
+        let old = resolve("listen = \"0.0.0.0:1\"\ntokens = \"/old\"", &[], &[]).unwrap();
+        let text = "listen = \"127.0.0.1:2\"\ntokens = \"/new\"\nlog = \"debug\"\n[limits]\nmax_reads = 3\nmax_connections = 9";
+        let new = resolve(text, &[], &[]).unwrap();
+        let (config, fixed) = old.reloaded(&new).unwrap();
+        assert_eq!(fixed, ["listen", "log", "limits.max_connections"]);
+        assert_eq!((config.tokens.as_deref(), config.limits.max_reads), (Some(Path::new("/new")), 3));
+        assert_eq!((config.listen, config.log.as_str()), (old.listen, "info"));
+        assert_eq!(config.limits.max_connections, old.limits.max_connections);
+        // Good as a file, and yet the listener that is open would lose its tokens.
+        let bare = resolve("listen = \"127.0.0.1:2\"", &[], &[]).unwrap();
+        assert!(old.reloaded(&bare).unwrap_err().to_string().contains("without any credentials"));
+    }
+
+    #[test]
     fn the_keys_of_tls_go_together_and_a_client_authority_is_a_credential() {
         let all = "[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_ca = \"/a\"\nclient_auth = \"optional\"";
         let files = resolve(&format!("listen = \"0.0.0.0:7390\"\n{all}"), &[], &[]).unwrap().tls.files().unwrap();
@@ -304,6 +334,7 @@ mod tests {
             ("[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_auth = \"required\"".into(), "`tls.client_ca` is not"),
             ("[tls]\ncert = \"/c\"\nkey = \"/k\"\nclient_crl = \"/l\"".into(), "`tls.client_ca` is not"),
             ("[tls]\nmax_connection_age = \"0s\"".into(), "at least"),
+            ("[tls]\nkey = \"credential:../key\"".into(), "names no credential"),
             (format!("allow_anonymous = true\n{all}"), "contradict"),
             ("[tls]\nclient_auth = \"requird\"".into(), "required or optional"),
             ("[tls]\nclient_cert = \"/a\"".into(), "did you mean `tls.c"),

@@ -1,15 +1,16 @@
 //! The hub's HTTP side: agents send, readers read.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use pyralog_sync_protocol::receiver::Terms;
-use tokio::sync::{Mutex, Semaphore};
+use live::{Live, terms};
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
 
-use crate::auth::tokens::Scope;
+use crate::auth::tokens::{Scope, TokensError};
 use crate::auth::{Auth, Caller, Denied};
 use crate::config::Config;
 use crate::session::Sessions;
@@ -20,6 +21,7 @@ mod agents;
 mod caller;
 mod door;
 mod health;
+mod live;
 mod metrics;
 mod page;
 mod query;
@@ -41,38 +43,41 @@ struct Inner {
     sessions: Sessions,
     auth: Auth,
     metrics: Metrics,
-    /// A permit for each batch or hello in work.
-    in_flight: Semaphore,
-    /// A permit for each record stream.
-    reads: Arc<Semaphore>,
-    max_batch: usize,
-    request_timeout: Duration,
-    retry_after: Duration,
+    live: RwLock<Arc<Live>>,
     readiness: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl App {
     /// The hub that `config` describes, before `store`.
     pub fn new(config: &Config, store: SharedStore, auth: Auth) -> Self {
-        let limits = &config.limits;
-        let terms = Terms {
-            max_batch: u32::try_from(limits.max_batch).unwrap_or(u32::MAX),
-            pause: config.sync.pause,
-            retry_after: config.sync.retry_after,
-        };
         let inner = Inner {
-            sessions: Sessions::new(Arc::clone(&store), terms),
+            sessions: Sessions::new(Arc::clone(&store), terms(config)),
             store,
             auth,
             metrics: Metrics::default(),
-            in_flight: Semaphore::new(limits.max_in_flight),
-            reads: Arc::new(Semaphore::new(limits.max_reads)),
-            max_batch: usize::try_from(limits.max_batch).unwrap_or(usize::MAX),
-            request_timeout: limits.request_timeout,
-            retry_after: config.sync.retry_after,
+            live: RwLock::new(Arc::new(Live::new(config, None))),
             readiness: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// What requests go by from now on.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.inner.live.read())
+    }
+
+    /// Goes by `config` from now on, as far as that can change: who may, limits, and what agents are offered.
+    ///
+    /// # Errors
+    /// When the tokens are no good; then nothing has changed.
+    pub(crate) fn reload(&self, old: &Config, config: &Config) -> Result<(), TokensError> {
+        if old.tokens != config.tokens {
+            self.inner.auth.change(config.tokens.clone())?;
+        }
+        let mut live = self.inner.live.write();
+        *live = Arc::new(Live::new(config, Some(&live)));
+        self.inner.sessions.offer(terms(config));
+        Ok(())
     }
 
     /// Whether `caller` may do `scope` to `agent`; `None` asks for all agents.

@@ -5,6 +5,7 @@
 //! what is damaged, and names it in the trailer `x-pyralog-damaged`. Both are logged and counted.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -57,7 +58,7 @@ pub(super) async fn records(
         "skip" => Some(true),
         _ => None,
     })?;
-    let Ok(permit) = app.inner.reads.clone().try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&app.live().reads).try_acquire_owned() else {
         let error = "the hub serves all the readers that it takes; try again soon";
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(1));
     };

@@ -19,7 +19,6 @@ use super::activity::Activity;
 use super::caller::Peer;
 use super::door;
 use crate::auth::Certificate;
-use crate::config::Limits;
 use crate::tls::Tls;
 
 /// How long a client may take to send a request's head, and to begin its first request at all.
@@ -61,10 +60,6 @@ struct Serving {
     service: TowerToHyperService<axum::Router>,
     /// Turns true when the hub stops.
     stop: watch::Receiver<bool>,
-    /// How long a connection may stay without a request.
-    idle_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it.
-    write_timeout: Duration,
     /// How long a connection may live at all.
     max_age: Option<Duration>,
 }
@@ -75,12 +70,12 @@ pub(crate) async fn serve(
     listener: TcpListener,
     app: App,
     tls: Option<Arc<Tls>>,
-    limits: &Limits,
+    max_connections: usize,
     grace: Duration,
     life: Life,
     stop: impl Future<Output = ()>,
 ) -> bool {
-    let max_connections = u32::try_from(limits.max_connections).unwrap_or(u32::MAX);
+    let max_connections = u32::try_from(max_connections).unwrap_or(u32::MAX);
     let places = Arc::new(Semaphore::new(max_connections as usize));
     let (stopping, stopped) = watch::channel(false);
     let service = TowerToHyperService::new(app.router());
@@ -89,8 +84,6 @@ pub(crate) async fn serve(
         builder: Arc::new(builder()),
         service,
         stop: stopped,
-        idle_timeout: limits.idle_timeout,
-        write_timeout: limits.write_timeout,
         max_age: tls.as_ref().map(|tls| tls.max_connection_age),
     };
     let mut stop = std::pin::pin!(stop);
@@ -192,38 +185,39 @@ where
         let timed = request.version() == http::Version::HTTP_2;
         begun.during(timed, hyper::service::Service::call(&service, request))
     });
-    let patience = serving.write_timeout;
+    let live = serving.app.live();
+    let patience = live.write_timeout;
     let io = TokioIo::new(TimedIo::new(stream, patience));
     let mut connection = std::pin::pin!(serving.builder.serve_connection(io, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = activity.stalled(patience) => return given_up(serving),
+        () = activity.stalled(patience) => return given_up(serving, patience),
         () = async { tokio::select! {
             () = stopped(&serving.stop) => {}
-            () = activity.idle(HEAD_TIMEOUT, serving.idle_timeout) => {}
+            () = activity.idle(HEAD_TIMEOUT, live.idle_timeout) => {}
             () = aged(serving.max_age) => {}
         } } => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
-                () = activity.stalled(patience) => return given_up(serving),
+                () = activity.stalled(patience) => return given_up(serving, patience),
                 // The last of an answer may be what it does not take.
-                () = activity.idle(patience, patience) => return given_up(serving),
+                () = activity.idle(patience, patience) => return given_up(serving, patience),
             }
         }
     };
     match ended {
-        Err(error) if is_unread(&*error) => given_up(serving),
+        Err(error) if is_unread(&*error) => given_up(serving, patience),
         Err(error) => tracing::debug!("a connection ended: {error}"),
         Ok(()) => {}
     }
 }
 
 /// Counts a connection that is closed because its client does not read.
-fn given_up(serving: &Serving) {
+fn given_up(serving: &Serving, patience: Duration) {
     serving.app.inner.metrics.unread();
     every_10s!(skipped => tracing::warn!(
-        skipped, "closed a connection: its client took nothing of an answer for {:?} (limits.write_timeout)", serving.write_timeout
+        skipped, "closed a connection: its client took nothing of an answer for {:?} (limits.write_timeout)", patience
     ));
 }
 

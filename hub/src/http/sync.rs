@@ -1,6 +1,7 @@
 //! Where agents say hello and send batches.
 
 use std::io::Read;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -50,15 +51,16 @@ async fn take(message: Message, app: App, agent: String, caller: Caller, body: B
         pyralog_service::every_10s!(skipped => tracing::warn!(%agent, skipped, "refused to take batches: {denied}"));
         return Err(denied.into());
     }
-    let Ok(_permit) = inner.in_flight.try_acquire() else {
-        let kind = RefusalKind::Busy { retry_after: inner.retry_after };
+    let live = app.live();
+    let Ok(_permit) = live.in_flight.try_acquire() else {
+        let kind = RefusalKind::Busy { retry_after: live.retry_after };
         return Ok(refuse(&app, Refusal::new(kind, "the hub has all the batches in work that it takes", Vec::new())));
     };
     let limit = match message {
         Message::Hello => MAX_HELLO,
-        Message::Batch => inner.max_batch,
+        Message::Batch => live.max_batch,
     };
-    let body = match read(&app, &caller.headers, body, limit).await? {
+    let body = match read(&app, &caller.headers, body, limit, live.request_timeout).await? {
         Ok(body) => body,
         Err(refusal) => return Ok(refuse(&app, refusal)),
     };
@@ -70,7 +72,13 @@ async fn take(message: Message, app: App, agent: String, caller: Caller, body: B
 }
 
 /// The body, decompressed; a refusal when it is over the limit.
-async fn read(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<Result<Bytes, Refusal>, Failure> {
+async fn read(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    timeout: Duration,
+) -> Result<Result<Bytes, Refusal>, Failure> {
     let too_large = || {
         let kind = RefusalKind::TooLarge { limit: u32::try_from(limit).unwrap_or(u32::MAX) };
         Refusal::new(kind, format!("the body is over this hub's limit of {limit} bytes"), Vec::new())
@@ -79,7 +87,7 @@ async fn read(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Resul
     if announced.is_some_and(|announced| announced > limit as u64) {
         return Ok(Err(too_large()));
     }
-    let collected = tokio::time::timeout(app.inner.request_timeout, Limited::new(body, limit).collect());
+    let collected = tokio::time::timeout(timeout, Limited::new(body, limit).collect());
     let bytes = match collected.await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Ok(Err(too_large())),
@@ -87,7 +95,7 @@ async fn read(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Resul
             return Err(Failure::new(StatusCode::BAD_REQUEST, format!("the body ended early: {error}; send it again")));
         }
         Err(_) => {
-            let timeout = humantime::format_duration(app.inner.request_timeout);
+            let timeout = humantime::format_duration(timeout);
             let error = format!("the body took longer than {timeout} to arrive; send smaller batches");
             return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, error));
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::DefaultHashBuilder;
+use parking_lot::RwLock;
 use pyralog_sync_protocol::entry::{Content, Entry};
 use pyralog_sync_protocol::frame::{Refusal, RefusalKind, Reply};
 use pyralog_sync_protocol::receiver::Terms;
@@ -44,7 +45,7 @@ pub struct Sessions {
 
 struct Inner {
     store: SharedStore,
-    terms: Terms,
+    terms: RwLock<Terms>,
     locks: Vec<Mutex<()>>,
     hasher: DefaultHashBuilder,
     tips: Tips,
@@ -74,23 +75,34 @@ pub struct Outcome {
     pub store_error: Option<StoreError>,
 }
 
+impl Inner {
+    fn terms(&self) -> Terms {
+        *self.terms.read()
+    }
+}
+
 impl Sessions {
     /// Sessions of agents that the hub offers `terms`, kept in `store`.
     pub fn new(store: SharedStore, terms: Terms) -> Self {
         let locks = std::iter::repeat_with(|| Mutex::new(())).take(LOCKS).collect();
         let (hasher, tips) = (DefaultHashBuilder::default(), Tips::default());
-        Self { inner: Arc::new(Inner { store, terms, locks, hasher, tips }) }
+        Self { inner: Arc::new(Inner { store, terms: RwLock::new(terms), locks, hasher, tips }) }
     }
 
     /// What agents are offered.
     pub fn terms(&self) -> Terms {
-        self.inner.terms
+        self.inner.terms()
+    }
+
+    /// Offers agents `terms` from now on.
+    pub(crate) fn offer(&self, terms: Terms) {
+        *self.inner.terms.write() = terms;
     }
 
     /// Takes a hello; `now` in Unix nanoseconds.
     pub async fn hello(&self, agent: &AgentId, body: &[u8], now: i64) -> Outcome {
         let Some(_one_at_a_time) = self.lock(agent).await else { return self.occupied() };
-        let mut receiver = HelloReceiver::new(body, self.inner.terms, now);
+        let mut receiver = HelloReceiver::new(body, self.inner.terms(), now);
         // A hello is rare and decides what an agent believes lost: it always reads the store itself.
         let mut driver = Driver::new(&self.inner, agent, false);
         for _ in 0..MAX_STEPS {
@@ -125,7 +137,7 @@ impl Sessions {
     }
 
     fn occupied(&self) -> Outcome {
-        let retry_after = self.inner.terms.retry_after;
+        let retry_after = self.inner.terms().retry_after;
         let detail = "an earlier request of this agent is still in work";
         let reply = Reply::Refusal(Refusal::new(RefusalKind::Busy { retry_after }, detail, Vec::new()));
         Outcome { reply, done: Done::default(), store_error: None }
@@ -133,7 +145,7 @@ impl Sessions {
 }
 
 async fn drive_batch(driver: &mut Driver<'_>, body: &Bytes, now: i64) -> Outcome {
-    let mut receiver = BatchReceiver::new(body, driver.inner.terms, now);
+    let mut receiver = BatchReceiver::new(body, driver.inner.terms(), now);
     for _ in 0..MAX_STEPS {
         if let Step::Reply(reply) = receiver.poll() {
             return driver.outcome(reply.clone());
@@ -285,7 +297,7 @@ impl<'a> Driver<'a> {
     }
 
     fn failed(&mut self, error: StoreError) -> Outcome {
-        let terms = self.inner.terms.retry_after;
+        let terms = self.inner.terms().retry_after;
         let (retry_after, detail) = match &error {
             StoreError::Unavailable { .. } => (terms, format!("{error}; keep the data and try again later")),
             // It takes a person to mend it.
@@ -296,7 +308,7 @@ impl<'a> Driver<'a> {
     }
 
     fn too_long(&mut self) -> Outcome {
-        let retry_after = self.inner.terms.retry_after;
+        let retry_after = self.inner.terms().retry_after;
         let detail = "the request took more steps than any honest one";
         let reply = Reply::Refusal(Refusal::new(RefusalKind::Busy { retry_after }, detail, Vec::new()));
         Outcome { reply, done: self.done, store_error: None }

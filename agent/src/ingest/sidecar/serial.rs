@@ -1,10 +1,11 @@
 //! Serial lines: opened, kept open, and opened again when the device comes back.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serial2_tokio::{SerialPort, Settings};
 use tokio::sync::watch;
 
@@ -79,12 +80,49 @@ fn open(device: &Path, baud: u32) -> Result<SerialPort, String> {
     open().map_err(|error| format!("cannot open it at {baud} baud: {}", remedy(&error)))
 }
 
+/// What the system said, and what to do about it. A unit of systemd keeps devices out until it is told otherwise, and that has
+/// three faces: no such device, no permission, and an operation that is not permitted.
 fn remedy(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::NotFound => {
-            "there is no such device; plug it in, or see `ls /dev/serial/by-id` for its name".to_owned()
+    let what = match Errno::from_io_error(error) {
+        Some(Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
+            return "there is no such device; plug it in, or see `ls /dev/serial/by-id` for its name; a service sees none without \
+                    PrivateDevices=no (drop-in serial.conf)"
+                .to_owned();
         }
-        ErrorKind::PermissionDenied => format!("{error}; add the agent's user to the group of the device (dialout)"),
-        _ => error.to_string(),
+        Some(Errno::ACCESS) => {
+            "let the agent's user into the device's group: `adduser USER dialout`, or SupplementaryGroups=dialout of the service \
+             (drop-in serial.conf)"
+        }
+        Some(Errno::PERM) => {
+            "let the service open it by DeviceAllow (drop-in serial.conf), and restart it once the device's driver is loaded"
+        }
+        Some(Errno::BUSY) => {
+            "another program has it; `fuser DEVICE` names that program, often ModemManager or a console"
+        }
+        Some(Errno::NOTTY | Errno::INVAL) => "it is no serial line, or does not take that baud rate",
+        Some(Errno::ISDIR) => "name the device in it",
+        _ => return error.to_string(),
+    };
+    format!("{error}; {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_of_being_kept_out_has_its_own_remedy_in_one_line() {
+        for (errno, words) in [
+            (Errno::NOENT, "no such device; plug it in"),
+            (Errno::ACCESS, "SupplementaryGroups=dialout"),
+            (Errno::PERM, "DeviceAllow"),
+            (Errno::BUSY, "another program has it"),
+            (Errno::NOTTY, "no serial line"),
+        ] {
+            let told = remedy(&io::Error::from(errno));
+            assert!(told.contains(words) && !told.contains('\n'), "{told}");
+        }
+        let told = open(Path::new("/dev/pyralog-there-is-no-such"), 9600).map(drop).unwrap_err();
+        assert!(told.contains("cannot open it at 9600 baud: there is no such device"), "{told}");
     }
 }

@@ -175,6 +175,12 @@ impl SidecarStatus {
         })
     }
 
+    /// A serial line that is waited for, and why: the first, if there are more.
+    pub fn trouble(&self) -> Option<String> {
+        let state = self.state.lock();
+        state.listens.iter().find_map(|(name, listen)| Some(format!("{name}: {}", listen.last_error.as_ref()?)))
+    }
+
     pub(super) fn listens_at(&self, endpoints: &[Endpoint]) {
         let mut state = self.state.lock();
         for endpoint in endpoints {

@@ -83,7 +83,9 @@ fn remedy(error: &io::Error, path: &Path) -> String {
         ErrorKind::NotFound => format!(
             "the folder {folder} does not exist; create it (under systemd: RuntimeDirectory=pyralog makes /run/pyralog)"
         ),
-        ErrorKind::PermissionDenied => format!("{error}; let this user write to {folder}, or choose another path"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => format!(
+            "{error}; let this user write to {folder}, or choose another path (under systemd: /run/pyralog is the agent's own)"
+        ),
         ErrorKind::InvalidInput => format!("{error}; a socket's path has at most 107 bytes"),
         _ => error.to_string(),
     }
