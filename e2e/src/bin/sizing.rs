@@ -93,8 +93,10 @@ async fn fill(data: &Dataset, cap: &str, rows: u64) -> Result<(u64, u64)> {
     let span = data.rows.iter().map(|row| row.time).max().map_or(1, |last| last - first + 1);
     loop {
         if at >= shifted.rows.len() {
-            // Over again, later.
-            shifted.rows.iter_mut().for_each(|row| row.time += span);
+            // Over again, later; and from the beginning where time would end.
+            let later = shifted.rows.iter().map(|row| row.time.checked_add(span)).collect::<Option<Vec<_>>>();
+            let times = later.unwrap_or_else(|| data.rows.iter().map(|row| row.time).collect());
+            shifted.rows.iter_mut().zip(times).for_each(|(row, time)| row.time = time);
             at = 0;
         }
         let until = (at + CHUNK).min(shifted.rows.len());
