@@ -17,14 +17,14 @@ use crate::http::{Access, Api, HttpCounters, Limits, ServerConfig};
 use crate::ingest::host;
 use crate::ingest::intake::Intake;
 use crate::ingest::mqtt::{MqttEndpoint, MqttServerConfig};
-use crate::ingest::sidecar::{self, SidecarStatus, Sockets};
+use crate::ingest::sidecar::{self, Sockets};
 use crate::ingest::subscriber::{Subscriber, SubscriberConfig};
 use crate::metrics::{Extra, Metrics};
 use crate::ring::{Budget, Clock, Ring};
 use crate::status::StatusSource;
 use crate::sync::{Packing, SyncShared};
 use crate::tls::door::{self, Door};
-use crate::{sync, tls};
+use crate::{device_clock, sync, tls};
 pub use reload::RELOADABLE;
 use settings::{RingBudget, mqtt_config, mqtt_counters, sidecar_counters, subscriber_counters, sync_config};
 
@@ -134,7 +134,8 @@ impl App {
             ring: ring.clone(),
             clock,
             sync: Arc::clone(&shared),
-            sidecar: Arc::new(SidecarStatus::default()),
+            sidecar: Arc::default(),
+            device_clock: Arc::default(),
         });
         let (stopping, stop) = watch::channel(false);
         let mut app = Self {
@@ -160,6 +161,7 @@ impl App {
         counters.extend(app.start_subscribers(&intake, &stop)?);
         counters.extend(app.start_sidecar(listeners.sidecar, &intake, &stop, connections)?);
         app.start_host(&intake, &stop);
+        app.watch_device_clock(&stop);
         app.start_http(listeners.http, counters, &stop, connections)?;
         app.start_sync(incarnation, shared)?;
         Ok(app)
@@ -339,6 +341,12 @@ impl App {
             }
         };
         self.intake.spawn(host::run(interval, store, stop));
+    }
+
+    fn watch_device_clock(&mut self, stop: &watch::Receiver<bool>) {
+        let StatusSource { device_clock, sync, .. } = &*self.status;
+        let (known, sync) = (Arc::clone(device_clock), Arc::clone(sync));
+        self.intake.spawn(device_clock::run(known, self.ring.clone(), self.clock, sync, stop.clone()));
     }
 
     fn start_http(

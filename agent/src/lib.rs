@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 mod crowd;
 mod descriptors;
+pub mod device_clock;
 pub mod http;
 pub mod ingest;
 pub mod metrics;

@@ -79,6 +79,7 @@ impl Collector for Parts {
         self.logs(&mut encoder)?;
         self.ring(&mut encoder)?;
         self.sync(&mut encoder)?;
+        self.clock(&mut encoder)?;
         self.http(&mut encoder)?;
         for Extra { name, help, counter, read } in &self.extra {
             if *counter {
@@ -160,6 +161,17 @@ impl Parts {
         count(encoder, "sync_requests", "Requests to the hub", report.requests)?;
         count(encoder, "sync_sent_bytes", "Bytes of request bodies to the hub", report.bytes_sent)?;
         count(encoder, "sync_failures", "Exchanges that failed or were refused", report.failures)
+    }
+
+    fn clock(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let clock = self.source.clock_view();
+        let is_unset = u8::from(clock.state == "unset");
+        gauge(encoder, "clock_unset", "1 while the device's clock was never set", f64::from(is_unset))?;
+        count(encoder, "clock_steps", "Jumps of the device's clock by a second or more", clock.steps)?;
+        let Some(offset) = clock.hub_offset_s else { return Ok(()) };
+        let help = "How far the hub's clock is ahead of the device's";
+        let family = encoder.encode_descriptor("clock_hub_offset", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        ConstGauge::new(offset).encode(family)
     }
 
     fn http(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::device_clock::{ClockView, DeviceClock};
 use crate::ingest::sidecar::{SidecarStatus, SidecarView};
 use crate::ring::{Account, Clock, LossReason, Ring};
 use crate::sync::SyncShared;
@@ -27,6 +28,8 @@ pub struct StatusSource {
     pub sync: Arc<SyncShared>,
     /// Links to firmware.
     pub sidecar: Arc<SidecarStatus>,
+    /// What the device's clock does.
+    pub device_clock: Arc<DeviceClock>,
 }
 
 /// The document of `GET /v1/status`. Times are seconds.
@@ -46,6 +49,8 @@ pub struct Status {
     pub memory: Memory,
     /// The way upstream.
     pub sync: SyncView,
+    /// The device's clock.
+    pub clock: ClockView,
     /// Links to firmware; left out if there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<SidecarView>,
@@ -95,10 +100,17 @@ pub struct LogView {
 }
 
 impl StatusSource {
+    /// What is known of the device's clock.
+    pub fn clock_view(&self) -> ClockView {
+        let now = self.clock.now();
+        self.device_clock.view(now.unix_ns, self.sync.report().hub_offset_ns(now))
+    }
+
     /// The status now.
     pub fn status(&self) -> Status {
         let ring = self.ring.status();
         let report = self.sync.report();
+        let clock = self.clock_view();
         let logs = self.ring.logs().into_iter().map(|log| {
             let Account { accepted, committed, pending, receipted: by_reason } = log.account;
             let receipted = receipted(by_reason);
@@ -117,6 +129,7 @@ impl StatusSource {
                 next_attempt_s: report.next_attempt_in().map(|wait| wait.as_secs_f64()),
                 last_error: report.last_error,
             },
+            clock,
             sidecar: self.sidecar.view(),
             logs: logs.collect(),
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::account::LogStatus;
 use crate::process::{Process, address_in, binary};
 use crate::table::Table;
-use crate::{Result, http, wait};
+use crate::{Result, http, process, wait};
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct Options {
     descriptors: Option<u32>,
     ca: Option<PathBuf>,
     env: Vec<(String, String)>,
+    native: bool,
 }
 
 /// A running agent and the way to talk to it.
@@ -50,6 +51,7 @@ impl Options {
             descriptors: None,
             ca: None,
             env: Vec::new(),
+            native: false,
         };
         options.set("host.enabled", "false").set("sync.interval", "100ms")
     }
@@ -89,6 +91,13 @@ impl Options {
         self
     }
 
+    /// Runs the agent that is built for this machine, whichever is under test.
+    #[must_use]
+    pub fn native(mut self) -> Self {
+        self.native = true;
+        self
+    }
+
     /// Lets it open this many files and sockets at most.
     #[must_use]
     pub fn descriptors(mut self, most: u32) -> Self {
@@ -101,16 +110,12 @@ impl Options {
     /// # Errors
     /// When it does not come up.
     pub async fn start(&self, folder: &Path) -> Result<Agent> {
-        let program = binary("pyralog-agent")?;
-        let mut command = match self.descriptors {
-            None => Command::new(program),
-            Some(most) => {
-                let mut command = Command::new("prlimit");
-                command.arg(format!("--nofile={most}:{most}")).arg(program);
-                command
-            }
-        };
-        command.current_dir(folder).envs(self.env.iter().cloned()).arg("serve").args([
+        let mut words = if self.native { vec![binary("pyralog-agent")?.into()] } else { process::agent()? };
+        if let Some(most) = self.descriptors {
+            words.splice(..0, ["prlimit".into(), format!("--nofile={most}:{most}").into()]);
+        }
+        let mut command = Command::new(words.remove(0));
+        command.args(words).current_dir(folder).envs(self.env.iter().cloned()).arg("serve").args([
             "--agent-id",
             &self.id,
             "--memory-only",

@@ -1,9 +1,10 @@
 //! A child process: what it prints is kept, and it never outlives its owner.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -135,6 +136,28 @@ impl Process {
         Ok(kib * 1024)
     }
 
+    /// The resident memory that it has now, in bytes (`VmRSS`).
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn resident(&self) -> Result<u64> {
+        let kib = self.proc_value("status", "VmRSS:")?;
+        Ok(kib * 1024)
+    }
+
+    /// What it took of processors, in user and system mode.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // The name of the program, which may have blanks, ends with the last bracket; times are the 12th and 13th field after it.
+        let fields = text.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        // Linux tells of hundredths of a second, whatever it counts in.
+        Ok(Duration::from_millis(10 * ticks))
+    }
+
     /// Bytes that it caused to be written to storage.
     ///
     /// # Errors
@@ -176,6 +199,24 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     }
     let release = if folder.ends_with("release") { " --release" } else { "" };
     Err(format!("{} is missing; run `cargo build --workspace --bins{release}` first", path.display()).into())
+}
+
+/// The variable that names another agent than the one built beside the program that runs: a board's.
+pub const AGENT: &str = "PYRALOG_E2E_AGENT";
+/// The variable with the words to run it by: an emulator and its arguments.
+pub const EMULATOR: &str = "PYRALOG_E2E_EMULATOR";
+
+/// The agent under test: the one that the environment names, or the one built beside the program that runs.
+///
+/// # Errors
+/// When it is not there.
+pub fn agent() -> Result<Vec<OsString>> {
+    let Some(agent) = std::env::var_os(AGENT) else { return Ok(vec![binary("pyralog-agent")?.into()]) };
+    if !Path::new(&agent).is_file() {
+        return Err(format!("{AGENT} names {}, which is not there", agent.display()).into());
+    }
+    let emulator = std::env::var(EMULATOR).unwrap_or_default();
+    Ok(emulator.split_whitespace().map(OsString::from).chain([agent]).collect())
 }
 
 /// An address of this machine that nothing listens at now. A server may be started there later.

@@ -134,6 +134,14 @@ impl Intake {
             return Err(format!("{} records were appended, and {done:?} of them taken", readings.len()));
         }
         self.book(world, &readings[..taken], done, (before, &after), now)?;
+        if appended.is_err() {
+            // A refused record's columns may stay: its cells' names are taken from then on.
+            for name in readings.iter().map(|reading| reading.log) {
+                if let Some(log) = self.ring.log(name) {
+                    self.columns.insert(name, Columns::of(&log.schema));
+                }
+            }
+        }
         self.book_rejected(world, (before, &after), done.rejected + done.rejected_cells)
     }
 

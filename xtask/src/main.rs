@@ -2,11 +2,12 @@
 //!
 //! `cargo xtask test` is the whole check: it installs what it needs, then formats, lints, builds, tests and documents, and
 //! closes with a table. `cargo xtask test fmt tidy` runs single steps; `cargo xtask test --list` names them.
-//! `cargo xtask sim` simulates agents and hubs from seeds.
+//! `cargo xtask sim` simulates agents and hubs from seeds; `cargo xtask cross TARGET` builds the agent for a board.
 
 #![allow(clippy::print_stdout, reason = "a chore talks to its terminal")]
 
 mod command;
+mod cross;
 mod deb;
 mod firmware;
 mod fuzz;
@@ -53,6 +54,18 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Build a small static agent for a board, left at target/cross/TARGET/pyralog-agent.
+    Cross {
+        /// What to build for, in Rust's names: aarch64-unknown-linux-musl, armv7-unknown-linux-musleabihf and others.
+        #[arg(required = true)]
+        targets: Vec<String>,
+        /// Say what the bytes are, by crate.
+        #[arg(long)]
+        table: bool,
+        /// Run it, under an emulator where it needs one: end to end with a hub of this machine, and the tests of ring, codec and protocol.
+        #[arg(long)]
+        test: bool,
+    },
     /// Package the agent and the hub for Debian, left in target/deb.
     Deb(deb::DebArgs),
     /// Write man pages to target/man, and shell completions to target/completions.
@@ -79,6 +92,7 @@ fn main() -> ExitCode {
         },
         Chore::Sim { arguments } => verdict(steps::sim(&root, &arguments)),
         Chore::Fuzz { targets, seconds } => verdict(fuzz::run(&root, &targets, seconds)),
+        Chore::Cross { targets, table, test } => verdict(cross::run(&root, &targets, table, test)),
         Chore::Deb(args) => verdict(deb::run(&root, &args)),
         Chore::Manuals => verdict(deb::manuals(&root)),
         Chore::Setup => match runner::select(steps::ALL, &["setup".into()]) {

@@ -12,6 +12,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mosquitto-clients", "mosquitto_pub"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    // Another clock for a program.
+    ("faketime", "faketime"),
     ("python3", "python3"),
 ];
 
@@ -83,25 +85,40 @@ fn apt(root: &Path, packages: &[&str]) -> Result<(), String> {
     apt(&format!("install -q -y --no-install-recommends {}", packages.join(" ")))
 }
 
-/// A virtual environment with the pinned clients, made anew when the pins change.
+/// The clients that tests drive.
 fn clients(root: &Path) -> Result<String, String> {
-    let wanted = root.join("xtask/requirements.txt");
-    let text =
-        std::fs::read_to_string(&wanted).map_err(|error| format!("cannot read {}: {error}", wanted.display()))?;
-    let (venv, stamp) = (root.join(".venv"), root.join(".venv/installed.txt"));
+    let made = virtual_environment(root, &root.join(".venv"), &root.join("xtask/requirements.txt"))?;
+    Ok(if made { "Python clients installed".to_owned() } else { String::new() })
+}
+
+/// A virtual environment at `venv` with what the file `wanted` pins, made anew when the pins change. Says whether it was.
+pub(crate) fn virtual_environment(root: &Path, venv: &Path, wanted: &Path) -> Result<bool, String> {
+    let text = std::fs::read_to_string(wanted).map_err(|error| format!("cannot read {}: {error}", wanted.display()))?;
+    let stamp = venv.join("installed.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == text) {
-        return Ok(String::new());
+        return Ok(false);
     }
-    let make = || Run::new("python3", root).words("-m venv --clear").arg(&venv).go();
+    let make = || Run::new("python3", root).words("-m venv --clear").arg(venv).go();
     if make().is_err() {
         // Debian keeps the module in a package of its own.
         apt(root, &["python3-venv"])?;
         make()?;
     }
-    let pip = Run::new(python(root), root).words("-m pip install --quiet --disable-pip-version-check --no-deps -r");
-    pip.arg(&wanted).go()?;
+    let pip = Run::new(venv.join("bin/python"), root)
+        .words("-m pip install --quiet --disable-pip-version-check --no-deps -r");
+    pip.arg(wanted).go()?;
     std::fs::write(&stamp, text).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
-    Ok("Python clients installed".to_owned())
+    Ok(true)
+}
+
+/// The emulator called `program`, installed if it is missing. Newer distributions call it the same without `-static`.
+pub(crate) fn emulator(root: &Path, program: &str) -> Result<PathBuf, String> {
+    let find = || which(program).or_else(|| which(program.strip_suffix("-static")?));
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    apt(root, &["qemu-user-static"])?;
+    find().ok_or_else(|| format!("qemu-user-static is installed, and there is no {program}"))
 }
 
 /// Builds cargo-deny without optimisation: a minute on two cores, and its checks take a second either way.

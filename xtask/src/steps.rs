@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::command::Run;
 use crate::runner::Step;
-use crate::{deb, no_std, setup, tidy};
+use crate::{cross, deb, no_std, setup, tidy};
 
 /// Every step, in order.
 pub(crate) const ALL: &[Step] = &[
@@ -24,6 +24,12 @@ pub(crate) const ALL: &[Step] = &[
     },
     Step { name: "packages", what: "Debian packages: made, looked at, installed, upgraded, purged", run: deb::check },
     Step { name: "test", what: "unit, integration and end-to-end tests", run: test },
+    Step { name: "cross", what: "small static agents, their size, and their memory here", run: cross::check },
+    Step {
+        name: "emulated",
+        what: "a board's agent, codec and protocol under an emulator",
+        run: cross::check_emulated,
+    },
     Step { name: "doctest", what: "examples in the documentation", run: doctest },
     Step { name: "doc", what: "documentation, warnings denied", run: doc },
 ];
@@ -74,7 +80,7 @@ pub(crate) fn sim(root: &Path, arguments: &[String]) -> Result<(), String> {
 }
 
 /// Runs cargo's tests and adds up the closing lines of all suites.
-fn counted(run: Run) -> Result<String, String> {
+pub(crate) fn counted(run: Run) -> Result<String, String> {
     let mut totals = Totals::default();
     let outcome = run.lines(|line| totals.add(line));
     println!("{totals}");

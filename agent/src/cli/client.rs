@@ -36,7 +36,8 @@ impl Client {
         };
         pyralog_service::tls::install_provider();
         let tls = ClientTls { ca: args.ca_file, identity: None };
-        let builder = tls.apply(reqwest::Client::builder()).map_err(|error| format!("--ca-file: {error}"))?;
+        let builder =
+            tls.apply(reqwest::Client::builder().http1_only()).map_err(|error| format!("--ca-file: {error}"))?;
         let http = builder.build().map_err(|error| format!("cannot start the client: {}", innermost(&error)))?;
         let shown = without_password(&url);
         Ok(Self { http, url: url.trim_end_matches('/').to_owned(), shown, token: token.filter(|t| !t.is_empty()) })

@@ -52,6 +52,7 @@ fn table(status: &Value) -> String {
         let _ = write!(out, "\n         last error: {error}");
     }
     out.push('\n');
+    clock(&status["clock"], &mut out);
     sidecar(&status["sidecar"], &mut out);
     out.push('\n');
     let mut rows = vec![["LOG", "ACCEPTED", "COMMITTED", "PENDING", "RECEIPTED", "BYTES"].map(str::to_owned)];
@@ -72,6 +73,19 @@ fn table(status: &Value) -> String {
         columns(&rows, &mut out);
     }
     out
+}
+
+/// A line if the device's clock is wrong, or seems to be.
+fn clock(clock: &Value, out: &mut String) {
+    const DOUBTFUL_S: f64 = 60.0;
+    let offset = clock["hub_offset_s"].as_f64().filter(|offset| offset.abs() > DOUBTFUL_S);
+    if clock["state"] == "unset" {
+        out.push_str("clock    never set: records that bring no time get times before 2025 (log _clock)\n");
+    } else if let Some(offset) = offset {
+        let way = if offset > 0.0 { "behind" } else { "ahead of" };
+        let by = seconds(&Value::from(offset.abs()));
+        let _ = writeln!(out, "clock    {by} {way} the hub's");
+    }
 }
 
 /// A line for each device, and for each serial line that has none.

@@ -36,6 +36,9 @@ pub(super) fn status(source: &StatusSource) -> String {
         format_size(ring.cap),
         sync.state.word()
     );
+    if source.clock_view().state == "unset" {
+        line += "; the clock was never set";
+    }
     if let Some(error) = sync.last_error {
         line += &format!(": {error}");
     }

@@ -75,6 +75,8 @@ impl HubClient {
         let (tls, timeout) = (config.tls.clone(), config.timeout);
         let http = Watched::open("certificates for sync", tls.files(), move || -> Result<_, ClientError> {
             let builder = Client::builder()
+                // Whatever features the program is built with: one exchange at a time gains nothing of HTTP/2.
+                .http1_only()
                 .user_agent(concat!("pyralog-agent/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(timeout.min(Duration::from_secs(10)))
                 .timeout(timeout)

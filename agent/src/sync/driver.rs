@@ -7,6 +7,7 @@ use super::source::RingSource;
 use super::{ClientError, SyncConfig};
 use crate::ring::{Clock, Reservation, Ring, Use};
 use pyralog_supervision::Beat;
+use pyralog_sync_protocol::frame::Reply;
 use pyralog_sync_protocol::{Action, Failure, Incarnation, Sender, SenderConfig, SenderState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,7 @@ pub async fn drive(
         held: None,
         flushing: false,
         told: None,
+        hub_began_ns: None,
     };
     loop {
         let happened = match driver.act().await {
@@ -130,6 +132,8 @@ struct Driver<L> {
     flushing: bool,
     /// The failure that was logged last, so that an outage makes one line and not thousands.
     told: Option<String>,
+    /// What the hub's clock showed when ours began, as its last answer to a hello had it.
+    hub_began_ns: Option<i64>,
 }
 
 impl<L: Link> Driver<L> {
@@ -171,13 +175,24 @@ impl<L: Link> Driver<L> {
                 self.exchange = None;
                 self.held = None;
                 match answer {
-                    Ok(reply) => self.sender.handle_reply(now, &reply, &RingSource::new(&self.ring)),
+                    Ok(reply) => {
+                        self.compare_clocks(&reply);
+                        self.sender.handle_reply(now, &reply, &RingSource::new(&self.ring));
+                    }
                     Err(failure) => self.sender.handle_failure(now, failure),
                 }
                 self.tell();
             }
         }
         self.publish();
+    }
+
+    /// Takes the hub's time from an answer to a hello.
+    fn compare_clocks(&mut self, reply: &[u8]) {
+        if let Ok(Reply::Hello(ack)) = Reply::decode(reply) {
+            let passed = i64::try_from(self.clock.now().mono.as_nanos()).unwrap_or(i64::MAX);
+            self.hub_began_ns = Some(ack.hub_time.saturating_sub(passed));
+        }
     }
 
     /// Does what the sender says until there is something to wait for.
@@ -267,6 +282,7 @@ impl<L: Link> Driver<L> {
             epoch: status.epoch.map(|epoch| epoch.0),
             last_error: status.last_error,
             next_attempt: status.next_attempt.map(|at| self.began + at),
+            hub_began_ns: self.hub_began_ns,
             ..SyncReport::default()
         });
     }

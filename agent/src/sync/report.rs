@@ -1,5 +1,6 @@
 //! What the sync driver tells the rest of the agent, and what it can be asked for.
 
+use crate::ring::Now;
 use parking_lot::Mutex;
 use pyralog_supervision::Beat;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +48,8 @@ pub struct SyncReport {
     pub last_error: Option<String>,
     /// When the next attempt is due.
     pub next_attempt: Option<Instant>,
+    /// What the hub's clock showed when our [`Clock`](crate::ring::Clock) began, Unix nanoseconds; `None` before the first answer to a hello.
+    pub hub_began_ns: Option<i64>,
     /// Requests sent, whatever came of them.
     pub requests: u64,
     /// Bytes of request bodies sent.
@@ -56,6 +59,13 @@ pub struct SyncReport {
 }
 
 impl SyncReport {
+    /// How far the hub's clock is ahead of ours, nanoseconds; too small by the time that its last answer to a hello was under
+    /// way, at most by the round trip.
+    pub fn hub_offset_ns(&self, now: Now) -> Option<i64> {
+        let passed = i64::try_from(now.mono.as_nanos()).unwrap_or(i64::MAX);
+        Some(self.hub_began_ns?.saturating_add(passed).saturating_sub(now.unix_ns))
+    }
+
     /// Time until the next attempt; `None` when none is planned.
     pub fn next_attempt_in(&self) -> Option<Duration> {
         self.next_attempt.map(|at| at.saturating_duration_since(Instant::now()))

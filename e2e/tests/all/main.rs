@@ -3,8 +3,10 @@
 mod account;
 mod bad_input;
 mod bad_mqtt;
+mod board;
 mod chaos;
 mod clients;
+mod clock;
 mod guessing;
 mod hub_reload;
 mod hub_trouble;
@@ -15,6 +17,7 @@ mod quickstart;
 mod readme_tls;
 mod secrets;
 mod sidecar;
+mod small;
 mod strangers;
 mod supervised;
 mod tls;

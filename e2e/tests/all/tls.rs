@@ -12,6 +12,13 @@ use crate::pki::{Authority, Pair, text};
 
 /// A hub that speaks TLS, and knows clients by the certificates of its authority.
 async fn hub(folder: &Path, authority: &Authority, clients: &str) -> Result<Hub> {
+    let mut hub = absent_hub(folder, authority, clients)?;
+    hub.up().await?;
+    Ok(hub)
+}
+
+/// The same, not started.
+pub fn absent_hub(folder: &Path, authority: &Authority, clients: &str) -> Result<Hub> {
     let mut hub = Hub::absent(folder)?;
     let own = authority.sign("hub", &["127.0.0.1", "localhost"])?;
     hub.set("tls.cert", text(&own.cert));
@@ -21,11 +28,10 @@ async fn hub(folder: &Path, authority: &Authority, clients: &str) -> Result<Hub>
     // `/healthz` answers to any certificate of the authority.
     let reader = authority.sign("reader", &["board-17"])?;
     hub.speak_tls(http::trusting(&authority.file, Some((&reader.cert, &reader.key)))?);
-    hub.up().await?;
     Ok(hub)
 }
 
-fn options(id: &str, hub: &Hub, authority: &Authority, pair: &Pair) -> Options {
+pub fn options(id: &str, hub: &Hub, authority: &Authority, pair: &Pair) -> Options {
     let options = Options::new(id).set("sync.upstream", &hub.url()).set("sync.ca_file", text(&authority.file));
     options.set("sync.cert_file", text(&pair.cert)).set("sync.key_file", text(&pair.key))
 }

@@ -55,6 +55,7 @@ fn agent() -> (Ring, Router) {
         started: Instant::now(),
         ring: ring.clone(),
         clock,
+        device_clock: Arc::default(),
         sidecar: Arc::default(),
         sync: Arc::new(SyncShared::default()),
     });

@@ -1,7 +1,7 @@
 //! What can happen in a world, and what comes of it.
 
 use crate::bounds::Bounds;
-use crate::breaks::Break;
+use crate::breaks::{self, Break};
 use crate::peers::ring::Ring;
 use crate::peers::truth;
 use crate::shared::Shared;
@@ -154,7 +154,7 @@ impl Action {
                 let log = &log_names(bounds)[log];
                 world.with_agent(agent, bounds, |_, ring| ring.damage(log)).filter(|damaged| *damaged)?;
             }
-            Self::Poll { agent } => world.poll(agent, bounds),
+            Self::Poll { agent } => world.poll(agent, model),
             Self::Demand { agent } => {
                 world.left.demands -= 1;
                 world.with_agent(agent, bounds, |sender, _| sender.handle_demand());
@@ -206,10 +206,18 @@ impl World {
         self.agents[index].change(|agent| *agent.heads.entry(log.clone()).or_default() += 1);
     }
 
-    fn poll(&mut self, agent: usize, bounds: &Bounds) {
+    fn poll(&mut self, agent: usize, model: &Model) {
+        let bounds = &model.bounds;
         let wanted = self.with_agent(agent, bounds, |sender, ring| {
             // To the end of a pause; every other wait is over at once.
-            let wanted = sender.poll(bounds.pause, ring);
+            let mut wanted = sender.poll(bounds.pause, ring);
+            if model.broken == Some(Break::SessionKept)
+                && matches!(wanted, Wanted::Hello(_))
+                && let Some(ack) = breaks::remembered(sender, ring, bounds)
+            {
+                sender.handle_reply(bounds.pause, &ack.encode(), ring);
+                wanted = sender.poll(bounds.pause, ring);
+            }
             if wanted == Wanted::Seal {
                 ring.seal_all();
             }

@@ -2,10 +2,13 @@
 //!
 //! Only what surrounds the protocol's types is broken here, never they themselves.
 
+use crate::bounds::Bounds;
+use crate::peers::ring::Ring;
 use crate::world::{Job, Receiver, Stored};
+use pyralog_sync_protocol::entry::Entry;
 use pyralog_sync_protocol::epoch::{EpochRecord, RegisterRecord};
-use pyralog_sync_protocol::frame::{BatchHead, Frames, Hello};
-use pyralog_sync_protocol::{Answer, Epoch, Step};
+use pyralog_sync_protocol::frame::{BatchHead, Frames, Hello, HelloAck};
+use pyralog_sync_protocol::{Answer, Epoch, Sender, Source, Step};
 
 /// One way to be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub enum Break {
     ListingLags,
     /// An agent takes a failure for an acknowledgement.
     AgentGuesses,
+    /// A batch does not see that its log's chain has been closed.
+    ClosedChainNotSeen,
+    /// After a failure an agent goes on with the session that it had, without a hello.
+    SessionKept,
 }
 
 /// The broken answer to a step that reads; `None` where this break does as it should.
@@ -42,6 +49,12 @@ pub fn read(broken: Break, stored: &Stored, job: &Job, step: &Step) -> Option<An
         (Break::ListingLags, Step::ReadLast { epoch, log }) => {
             let chain = stored.store.entries.get(&(*epoch, log.clone()));
             Some(Answer::Record(chain.and_then(|chain| chain.values().rev().nth(1).cloned())))
+        }
+        (Break::ClosedChainNotSeen, Step::ReadLast { .. }) if !is_hello => {
+            let Answer::Record(Some(last)) = stored.store.read(step)? else { return None };
+            let mut entry = Entry::decode(&last).ok()?;
+            entry.tip.closed = false;
+            Some(Answer::Record(Some(entry.encode())))
         }
         _ => None,
     }
@@ -69,6 +82,13 @@ pub fn write(broken: Break, stored: &mut Stored, step: &Step) -> Option<Answer> 
         }
         _ => None,
     }
+}
+
+/// The answer to a hello that an agent gives itself from what it knows; `None` if it knows of no session.
+pub fn remembered(sender: &Sender, ring: &Ring, bounds: &Bounds) -> Option<HelloAck> {
+    let epoch = sender.status().epoch?;
+    let cursors = ring.logs().into_iter().map(|log| (log.log.clone(), sender.cursor(&log.log))).collect();
+    Some(HelloAck { epoch, max_batch: bounds.max_batch, pause: bounds.pause, hub_time: 0, cursors })
 }
 
 /// An epoch record that says what the request says of itself.

@@ -114,6 +114,22 @@ fn without_the_comparison_of_epochs_in_batches_the_closed_chains_fence_all_the_s
     holds(bounds::crashes(), Some(Break::BatchEpochNotCompared));
 }
 
+/// The hello after a failure spares batches that a hub would answer with where it stands.
+#[test]
+fn an_agent_that_keeps_its_session_after_a_failure_loses_nothing_all_the_same() {
+    holds(bounds::impatient(), Some(Break::SessionKept));
+    holds(bounds::troubled(), Some(Break::SessionKept));
+    holds(bounds::twins(), Some(Break::SessionKept));
+}
+
+/// What closes a chain is an entry where the next one would be, and no segment's hash follows on it. The check makes a plain
+/// refusal of that.
+#[test]
+fn a_batch_that_does_not_see_that_its_chain_is_closed_cannot_add_to_it_all_the_same() {
+    holds(bounds::crash(), Some(Break::ClosedChainNotSeen));
+    holds(bounds::twins(), Some(Break::ClosedChainNotSeen));
+}
+
 #[test]
 fn a_hub_that_answers_before_its_commit_is_durable_is_found_out() {
     finds(bounds::crash(), Break::AckEarly, DURABLE);
