@@ -36,6 +36,9 @@ impl Connections {
 
     fn of(self, limit: usize) -> Self {
         let room = limit.saturating_sub(SPARE).max(8);
+        if [self.http, self.waiting, self.sidecar].into_iter().fold(self.mqtt, usize::saturating_add) <= room {
+            return self;
+        }
         let sidecar = self.sidecar.min(room / 8);
         let room = room - sidecar;
         Self {
@@ -60,9 +63,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn under_a_low_limit_each_listener_keeps_its_part() {
+    fn under_a_low_limit_each_listener_keeps_its_part_and_under_one_that_is_enough_all_that_it_wants() {
         let wanted = Connections { mqtt: 10_000, http: 64, waiting: 128, sidecar: 0 };
-        assert_eq!(wanted.of(20_000), Connections { mqtt: 9_976, ..wanted });
+        assert_eq!(wanted.of(10_240), wanted);
+        assert_eq!(wanted.of(10_239), Connections { mqtt: 5_095, ..wanted });
         assert_eq!(wanted.of(256), Connections { mqtt: 104, http: 52, waiting: 52, sidecar: 0 });
         assert_eq!(wanted.of(0), Connections { mqtt: 4, http: 2, waiting: 2, sidecar: 0 });
         assert_eq!(wanted.of(usize::MAX), wanted);

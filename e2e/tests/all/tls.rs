@@ -80,3 +80,36 @@ async fn an_agent_that_the_certificate_does_not_name_is_told_both_names() -> Res
     agent.drained("climate", wait::LONG).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn on_a_system_without_authorities_plain_http_works_and_https_says_what_is_missing() -> Result<()> {
+    const AUTHORITIES: &str = "SSL_CERT_FILE";
+    let folder = tempfile::tempdir()?;
+    let none = folder.path().join("none.pem");
+    std::fs::write(&none, "")?;
+    let plain = Hub::start(folder.path()).await?;
+    let options = Options::new("board").env(AUTHORITIES, text(&none));
+    let agent = options.clone().upstream(plain.address).start(folder.path()).await?;
+    agent.write("climate temp=1 1\n".to_owned()).await?;
+    agent.drained("climate", wait::LONG).await?;
+    for (program, args) in
+        [("pyralog-agent", ["status", "--url", &agent.url]), ("pyralog-hub", ["agents", "--url", &plain.url()])]
+    {
+        let mut command = Command::new(binary(program)?);
+        command.args(args).env(AUTHORITIES, &none);
+        assert!(python::output(program, command).await?.contains("board"));
+    }
+
+    let (secure, second) = (folder.path().join("secure"), folder.path().join("second"));
+    std::fs::create_dir(&secure)?;
+    std::fs::create_dir(&second)?;
+    let authority = Authority::new(&secure, "authority")?;
+    let hub = hub(&secure, &authority, "optional").await?;
+    let agent = options.set("sync.upstream", &hub.url()).start(&second).await?;
+    let told = wait::until("the refusal", wait::LONG, async || {
+        Ok(agent.status().await?["sync"]["last_error"].as_str().map(str::to_owned))
+    });
+    let told = told.await?;
+    assert!(told.contains("sync.ca_file") && told.contains("ca-certificates"), "{told}");
+    Ok(())
+}

@@ -59,6 +59,9 @@ impl ClientTls {
     pub fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, ClientTlsError> {
         if let Some(file) = &self.ca {
             builder = builder.tls_certs_only(authorities(file).map_err(ClientTlsError::Authorities)?);
+        } else if rustls_native_certs::load_native_certs().certs.is_empty() {
+            // Small systems have no authorities. No client at all could be built then, not even for plain HTTP.
+            builder = builder.tls_certs_only([]);
         }
         if let Some(pair) = &self.identity {
             let pem = pair.in_one().map_err(ClientTlsError::Own)?;
@@ -130,7 +133,9 @@ pub fn explained(error: &reqwest::Error, named: Named) -> String {
 fn remedy(error: &str, over_tls: bool, Named { url, ca, cert }: Named) -> Option<String> {
     let says = |words: &str| error.contains(words);
     Some(match () {
-        () if says("UnknownIssuer") => format!("its certificate is not signed by a trusted authority: set {ca}"),
+        () if says("UnknownIssuer") => format!(
+            "its certificate is not signed by a trusted authority: set {ca}, or install ca-certificates if it is a public one"
+        ),
         () if says("CaUsedAsEndEntity") => {
             "it shows the certificate of an authority: have a certificate of its own signed by it".to_owned()
         }
