@@ -22,7 +22,6 @@ pub(crate) const ALL: &[Step] = &[
         what: "the protocol crate without the standard library, and the size of firmware",
         run: no_std::run,
     },
-    Step { name: "packages", what: "Debian packages: made, looked at, installed, upgraded, purged", run: deb::check },
     Step { name: "test", what: "unit, integration and end-to-end tests", run: test },
     Step { name: "cross", what: "small static agents, their size, and their memory here", run: cross::check },
     Step {
@@ -30,6 +29,8 @@ pub(crate) const ALL: &[Step] = &[
         what: "a board's agent, codec and protocol under an emulator",
         run: cross::check_emulated,
     },
+    // After the boards' agents: one of them is packaged too.
+    Step { name: "packages", what: "Debian packages: made, looked at, installed, upgraded, purged", run: deb::check },
     Step { name: "doctest", what: "examples in the documentation", run: doctest },
     Step { name: "doc", what: "documentation, warnings denied", run: doc },
 ];

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::{CheckArgs, refuse, room};
+use super::{CheckArgs, EXIT_USAGE, fail, refuse, room};
 use crate::config::load;
 
 pub(super) fn run(args: CheckArgs) -> ExitCode {
@@ -14,7 +14,10 @@ pub(super) fn run(args: CheckArgs) -> ExitCode {
             }
             // A closed pipe (`check | head`) is the reader's choice.
             let _ = std::io::stdout().write_all(loaded.resolved.as_bytes());
-            ExitCode::SUCCESS
+            match args.memory_max.map(|limit| room::fits(loaded.config.storage.max_memory, limit)) {
+                Some(Err(message)) => fail(EXIT_USAGE, message),
+                _ => ExitCode::SUCCESS,
+            }
         }
         Err(error) => refuse(&error),
     }

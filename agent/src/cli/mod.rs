@@ -88,9 +88,17 @@ struct ServeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  pyralog-agent check --config /etc/pyralog/agent.toml
+  pyralog-agent check --config /etc/pyralog/agent.toml --memory-max 96M
+
+The second fails where storage.max_memory needs a larger MemoryMax= of its unit than 96 MiB: it needs 5/4 of the cap and 16 MiB.")]
 struct CheckArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// MemoryMax= of the service, as systemd writes it: fail if storage.max_memory needs more
+    #[arg(long, value_name = "SIZE", value_parser = room::parse_memory_max)]
+    memory_max: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -19,8 +19,7 @@ fn judge(max_memory: u64, cgroup: Option<u64>, board: u64) -> Vec<String> {
     let (cap, sum) = (format_size(max_memory), mib(needed));
     let mut warnings = Vec::new();
     if let Some(limit) = cgroup.filter(|limit| *limit < needed) {
-        // The kernel's own share for sockets and page tables grows with what the cap lets in.
-        let enough = mib(max_memory.saturating_add(max_memory / 4).saturating_add(PROCESS));
+        let enough = mib(enough(max_memory));
         warnings.push(format!(
             "storage.max_memory is {cap}: the process may take {sum} MiB, and its cgroup allows {} MiB, so the kernel may kill it; \
              run `systemctl edit {UNIT}` and write [Service] MemoryMax={enough}M, or lower storage.max_memory",
@@ -34,6 +33,55 @@ fn judge(max_memory: u64, cgroup: Option<u64>, board: u64) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// The `MemoryMax=` that a cap wants: the kernel's own share for sockets and page tables grows with what the cap lets in.
+fn enough(max_memory: u64) -> u64 {
+    max_memory.saturating_add(max_memory / 4).saturating_add(PROCESS)
+}
+
+/// Whether a service with this `MemoryMax=` has room for an agent with this cap.
+///
+/// # Errors
+/// Both figures, and what to write.
+pub(super) fn fits(max_memory: u64, memory_max: u64) -> Result<(), String> {
+    let wanted = enough(max_memory);
+    if memory_max >= wanted {
+        return Ok(());
+    }
+    // The largest cap c with c + c/4 + 16 MiB within the limit.
+    let cap = memory_max.saturating_sub(PROCESS) / 5 * 4;
+    Err(format!(
+        "storage.max_memory is {} and needs MemoryMax={}M, and {} MiB are given; write that to the unit \
+         (`systemctl edit {UNIT}`), or lower storage.max_memory to {} MiB",
+        format_size(max_memory),
+        mib(wanted),
+        memory_max >> 20,
+        cap >> 20
+    ))
+}
+
+/// Reads `MemoryMax=` as systemd writes it: bytes, `96M` and the like in powers of 1024, or `infinity`.
+///
+/// # Errors
+/// What it takes.
+pub(super) fn parse_memory_max(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    if matches!(text, "infinity" | "max") {
+        return Ok(u64::MAX);
+    }
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let shift = match unit {
+        "" => 0,
+        "K" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        "T" | "TiB" => 40,
+        _ => 64,
+    };
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1_u64.checked_shl(shift)?));
+    bytes.ok_or_else(|| "write it as the unit does: \"96M\", \"1G\", bytes, or \"infinity\"".to_owned())
 }
 
 /// The lowest `memory.max` from the cgroup of this process up to the root (cgroup v2).
@@ -69,6 +117,23 @@ mod tests {
             assert!(told[0].contains(words), "{told:?}");
         }
         assert!(told[1].contains("has 100 MiB"), "{told:?}");
+    }
+
+    #[test]
+    fn a_cap_and_a_limit_that_do_not_go_together_are_told_with_what_would() {
+        assert_eq!(fits(64 * MIB, 96 * MIB), Ok(()), "the pair that we ship");
+        let told = fits(64 * MIB, 95 * MIB).unwrap_err();
+        for words in ["max_memory is 64MiB", "MemoryMax=96M", "95 MiB are given", "to 63 MiB"] {
+            assert!(told.contains(words), "{words} is not in {told}");
+        }
+        assert_eq!(fits(63 * MIB, 95 * MIB), Ok(()), "the cap that was named does");
+        assert!(fits(64 * MIB, 0).is_err());
+        let read = |text: &str| parse_memory_max(text).ok();
+        assert_eq!((read("96M"), read("96MiB"), read("4096")), (Some(96 * MIB), Some(96 * MIB), Some(4096)));
+        assert_eq!(
+            (read("infinity"), read("12%"), read("x"), read("99999999999T")),
+            (Some(u64::MAX), None, None, None)
+        );
     }
 
     #[test]

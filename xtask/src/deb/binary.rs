@@ -1,6 +1,8 @@
 //! The program that goes into a package: where it is, whether it fits, and what it needs of the system.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::architecture::{ALL, Architecture};
@@ -28,9 +30,16 @@ pub(crate) fn remedy(architecture: &Architecture, program: &str) -> String {
 }
 
 /// Refuses what is no program for `architecture`: a package of the wrong machine installs well and then runs nowhere.
-pub(crate) fn fits(bytes: &[u8], architecture: &Architecture) -> Result<(), String> {
-    let is_elf = bytes.starts_with(b"\x7fELF");
-    let (Some(low), Some(high), true) = (bytes.get(18), bytes.get(19), is_elf) else {
+pub(crate) fn fits(path: &Path, architecture: &Architecture) -> Result<(), String> {
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(20).read_to_end(&mut head));
+    read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    is_for(&head, architecture).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn is_for(head: &[u8], architecture: &Architecture) -> Result<(), String> {
+    let is_elf = head.starts_with(b"\x7fELF");
+    let (Some(low), Some(high), true) = (head.get(18), head.get(19), is_elf) else {
         return Err("this is no ELF program".to_owned());
     };
     let machine = u16::from_le_bytes([*low, *high]);
@@ -85,10 +94,10 @@ mod tests {
         let mut elf = b"\x7fELF".to_vec();
         elf.resize(18, 0);
         elf.extend(183u16.to_le_bytes());
-        assert_eq!(fits(&elf, named("arm64").unwrap().0), Ok(()));
-        let error = fits(&elf, named("armhf").unwrap().0).unwrap_err();
+        assert_eq!(is_for(&elf, named("arm64").unwrap().0), Ok(()));
+        let error = is_for(&elf, named("armhf").unwrap().0).unwrap_err();
         assert!(error.contains("for arm64") && error.contains("for armhf"), "{error}");
-        assert!(fits(b"#!/bin/sh\n", named("arm64").unwrap().0).unwrap_err().contains("no ELF"));
+        assert!(is_for(b"#!/bin/sh\n", named("arm64").unwrap().0).unwrap_err().contains("no ELF"));
     }
 
     #[test]

@@ -45,7 +45,11 @@ pub(crate) fn run(root: &Path, args: &DebArgs) -> Result<(), String> {
         }
     }
     if orders.is_empty() {
-        return Err(format!("there is no binary for {} yet: {}", architecture.debian, absent.join(", or ")));
+        return Err(format!("there is no binary for {} yet: {}", architecture.debian, absent.join("; ")));
+    }
+    // Before the manuals, which take their time.
+    for (_, binary) in &orders {
+        binary::fits(binary, architecture)?;
     }
     for remedy in absent {
         println!("left out: {remedy}");

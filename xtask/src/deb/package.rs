@@ -51,8 +51,7 @@ pub(crate) fn make(root: &Path, order: &Order<'_>, made: &Path, folder: &Path) -
     if which("dpkg-deb").is_none() {
         return Err("dpkg-deb is not here: packages are made on Debian and its kin".to_owned());
     }
-    let bytes = fs::read(order.binary).map_err(|error| format!("cannot read {}: {error}", order.binary.display()))?;
-    binary::fits(&bytes, order.architecture).map_err(|error| format!("{}: {error}", order.binary.display()))?;
+    binary::fits(order.binary, order.architecture)?;
     let tree = Tree { root, order, made, at: folder.join(format!("{}.tree", order.program.name)) };
     let fail = |error: io::Error| format!("cannot write {}: {error}", tree.at.display());
     match fs::remove_dir_all(&tree.at) {

@@ -113,5 +113,6 @@ fn install(root: &Path, folder: &Path, made: &[(&Program, PathBuf)]) -> Result<S
         house.removes_and_purges(program)?;
     }
     house.is_as_it_was()?;
+    house.demolish()?;
     Ok("installed, upgraded with an edited configuration, removed and purged".to_owned())
 }

@@ -13,7 +13,7 @@ const PACKAGES: &str = "base-files dash coreutils perl-base init-system-helpers 
 const LINE: &str = "\n# A line of the administrator's.\n";
 const NEWER: &str = "\n# A line of the next version's.\n";
 
-/// The folder; it goes when this is dropped.
+/// The folder; it stays when a trial fails, to be looked at.
 pub(super) struct House<'a> {
     root: &'a Path,
     at: PathBuf,
@@ -195,7 +195,8 @@ impl<'a> House<'a> {
         if holds { Ok(()) } else { Err(format!("packages: it does not hold that {what} (in {})", self.at.display())) }
     }
 
-    fn demolish(&self) -> Result<(), String> {
+    /// Removes it.
+    pub(super) fn demolish(&self) -> Result<(), String> {
         match fs::remove_dir_all(&self.at) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(format!("cannot remove {}: {error}", self.at.display()))
