@@ -55,8 +55,8 @@ async fn a_boards_agent_ships_over_tls_byte_for_byte_what_this_machines_does() -
 async fn what_a_boards_small_ring_loses_is_receipted_to_the_record() -> Result<()> {
     board()?;
     let folder = tempfile::tempdir()?;
-    // What an emulator holds resident is none of the agent's.
-    let size = overflow::Size { max_memory: "4MiB", max_resident: u64::MAX, rounds: 5, limit: LIMIT };
+    // What an emulator holds resident is none of the agent's. Half as many rounds would fit into the ring once packed.
+    let size = overflow::Size { max_memory: "4MiB", max_resident: u64::MAX, rounds: 10, limit: LIMIT };
     println!("{}", overflow::run(folder.path(), &generate::weather(2, 20_000), &size).await?);
     Ok(())
 }

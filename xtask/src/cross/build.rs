@@ -65,6 +65,6 @@ fn strip(root: &Path, target: &Target) -> Result<PathBuf, String> {
     let folder = root.join("target/cross").join(target.triple);
     std::fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     let binary = folder.join(PROGRAM);
-    Run::new(tools::objcopy(root)?, root).arg("--strip-all").arg(unstripped(root, target)).arg(&binary).output()?;
+    tools::objcopy(root)?.arg("--strip-all").arg(unstripped(root, target)).arg(&binary).output()?;
     Ok(binary)
 }
