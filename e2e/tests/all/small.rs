@@ -18,7 +18,7 @@ const IDLE: u64 = 6 << 20;
 /// Starts whose times are told.
 const STARTS: usize = 11;
 /// Records of a flood, by each way.
-const FLOOD: usize = 50_000;
+const FLOOD: usize = 200_000;
 /// How long an idle agent is left alone, so that several readings of the host are among what it holds.
 const IDLE_FOR: Duration = Duration::from_secs(15);
 
