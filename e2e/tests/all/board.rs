@@ -13,11 +13,14 @@ use pyralog_e2e::{Result, generate, process};
 use pyralog_sync_protocol::entry::{Entry, Tip};
 
 use crate::pki::Authority;
-use crate::tls;
+use crate::{small, tls};
 
 const AGENT: &str = "board-17";
 /// An emulated processor is slower by a factor of ten or more, and shares this one.
 const LIMIT: Duration = Duration::from_secs(180);
+
+/// Starts whose times are told.
+const STARTS: usize = 11;
 
 /// What was committed at each place, but for the clock of the hub: the frame as it was received, and the cursor and hash after it.
 type Stored = BTreeMap<PathBuf, (Tip, Vec<u8>)>;
@@ -55,8 +58,8 @@ async fn a_boards_agent_ships_over_tls_byte_for_byte_what_this_machines_does() -
 async fn what_a_boards_small_ring_loses_is_receipted_to_the_record() -> Result<()> {
     board()?;
     let folder = tempfile::tempdir()?;
-    // What an emulator holds resident is none of the agent's.
-    let size = overflow::Size { max_memory: "4MiB", max_resident: u64::MAX, rounds: 5, limit: LIMIT };
+    // What an emulator holds resident is none of the agent's. Half as many rounds would fit into the ring once packed.
+    let size = overflow::Size { max_memory: "4MiB", max_resident: u64::MAX, rounds: 10, limit: LIMIT };
     println!("{}", overflow::run(folder.path(), &generate::weather(2, 20_000), &size).await?);
     Ok(())
 }
@@ -67,6 +70,16 @@ async fn a_boards_agent_killed_while_it_drains_comes_back_as_a_new_epoch() -> Re
     board()?;
     let folder = tempfile::tempdir()?;
     println!("{}", crash::run(folder.path(), &generate::weather(3, 20_000), LIMIT).await?);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a board's agent: cargo xtask cross TARGET --test"]
+async fn a_boards_agent_says_how_soon_it_took_its_first_message() -> Result<()> {
+    board()?;
+    let times = small::first_acks(STARTS)?;
+    let (first, middle, last) = (times[0], times[STARTS / 2], times[STARTS - 1]);
+    println!("first ack after exec: median {middle:.1?}, of {STARTS} from {first:.1?} to {last:.1?}");
     Ok(())
 }
 

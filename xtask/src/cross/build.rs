@@ -22,8 +22,7 @@ const C: &str = "-fno-unwind-tables -fno-asynchronous-unwind-tables -DZSTD_EXCLU
 /// Builds the agent and leaves it, stripped, at `target/cross/TARGET/pyralog-agent`.
 pub(super) fn build(root: &Path, target: &Target, tools: &Tools) -> Result<PathBuf, String> {
     let std = tools::std_of(root, target)?;
-    let run = zigbuild(root, target, tools, std, "zigbuild", RUST)?.arg("--target-dir").arg(folder(root));
-    let run = run.words("--profile").arg(PROFILE);
+    let run = zigbuild(root, target, tools, std, "zigbuild", RUST)?.words("--profile").arg(PROFILE);
     // Without `backtrace` and unwinding.
     let run = if std == Std::FromSource { run.arg("-Zbuild-std-features=optimize_for_size") } else { run };
     let run = run.env(&format!("CFLAGS_{}", target.triple.replace('-', "_")), C);
@@ -31,14 +30,14 @@ pub(super) fn build(root: &Path, target: &Target, tools: &Tools) -> Result<PathB
     strip(root, target)
 }
 
-/// A command that runs tests as programs of `target`. What they need for this machine, such as macros, is in the usual folder.
+/// A command that runs tests as programs of `target`.
 pub(super) fn test(root: &Path, target: &Target, tools: &Tools) -> Result<Run, String> {
     zigbuild(root, target, tools, tools::std_of(root, target)?, "test", "")
 }
 
 fn zigbuild(root: &Path, target: &Target, tools: &Tools, std: Std, command: &str, flags: &str) -> Result<Run, String> {
     let run = Run::new(tools.zigbuild(), root).arg(command).words("--locked --target").arg(target.triple);
-    let run = run.env("PATH", tools.path()?);
+    let run = run.arg("--target-dir").arg(folder(root)).env("PATH", tools.path()?);
     let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", target.in_capitals());
     Ok(match std {
         Std::Ready => run.env(&variable, flags),
@@ -51,7 +50,8 @@ fn zigbuild(root: &Path, target: &Target, tools: &Tools, std: Std, command: &str
     })
 }
 
-/// A target folder of our own, so that a long build for a board does not make those for this machine wait.
+/// A target folder of our own: a long build for a board must not make those for this machine wait, and what `RUSTC_BOOTSTRAP` makes of
+/// macros there would have all be built again here.
 fn folder(root: &Path) -> PathBuf {
     root.join("target/cross-build")
 }
@@ -65,6 +65,6 @@ fn strip(root: &Path, target: &Target) -> Result<PathBuf, String> {
     let folder = root.join("target/cross").join(target.triple);
     std::fs::create_dir_all(&folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     let binary = folder.join(PROGRAM);
-    Run::new(tools::objcopy(root)?, root).arg("--strip-all").arg(unstripped(root, target)).arg(&binary).output()?;
+    tools::objcopy(root)?.arg("--strip-all").arg(unstripped(root, target)).arg(&binary).output()?;
     Ok(binary)
 }

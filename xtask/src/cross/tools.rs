@@ -58,14 +58,14 @@ pub(super) fn std_of(root: &Path, target: &Target) -> Result<Std, String> {
     Ok(Std::Ready)
 }
 
-/// The program that strips binaries of every machine; it comes with the compiler.
-pub(super) fn objcopy(root: &Path) -> Result<PathBuf, String> {
+/// The program that strips binaries of every machine; it comes with the compiler, whose libraries it needs.
+pub(super) fn objcopy(root: &Path) -> Result<Run, String> {
     let sysroot = Run::new("rustc", root).words("--print sysroot").output()?;
     let host = Run::new("rustc", root).words("--print host-tuple").output()?;
-    let program = Path::new(sysroot.trim()).join("lib/rustlib").join(host.trim()).join("bin/rust-objcopy");
-    if program.is_file() {
-        Ok(program)
-    } else {
-        Err(format!("{} is not there: it comes with rustc", program.display()))
+    let library = Path::new(sysroot.trim()).join("lib");
+    let program = library.join("rustlib").join(host.trim()).join("bin/rust-objcopy");
+    if !program.is_file() {
+        return Err(format!("{} is not there: it comes with rustc", program.display()));
     }
+    Ok(Run::new(program, root).env("LD_LIBRARY_PATH", library))
 }
