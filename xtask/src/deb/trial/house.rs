@@ -177,7 +177,9 @@ impl<'a> House<'a> {
 
     fn dpkg(&self, action: &str, what: impl AsRef<std::ffi::OsStr>) -> Result<(), String> {
         // As a person decides who is asked about a configuration that both sides changed.
-        let run = Run::new("dpkg", self.root).words("--force-confold --log=/dev/null --root").arg(&self.at);
+        // Images for containers tell dpkg to leave manuals out; here they are wanted.
+        let run =
+            Run::new("dpkg", self.root).words("--force-confold --log=/dev/null --path-include=/* --root").arg(&self.at);
         run.arg(action).arg(what).env("DEBIAN_FRONTEND", "noninteractive").output().map(drop)
     }
 
