@@ -39,8 +39,11 @@ pub(crate) fn run(root: &Path, targets: &[String], table: bool, test: bool) -> R
     for target in chosen {
         let made = make(root, target);
         // Above all when the binary is too large.
-        if table {
-            println!("{}", size::table(&build::unstripped(root, target), TABLE_LINES)?);
+        let of_what = size::table(&build::unstripped(root, target), TABLE_LINES);
+        match (&made, of_what) {
+            (_, Ok(text)) if table => println!("{text}"),
+            (Ok(_), Err(error)) if table => return Err(error),
+            _ => {}
         }
         let built = made?;
         println!("{}", built.summary(target));
