@@ -217,8 +217,9 @@ impl Client {
             }
             None => std::env::var("PYRALOG_TOKEN").ok(),
         };
-        let builder =
-            reqwest::Client::builder().connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
+        // One request at a time gains nothing of HTTP/2.
+        let builder = reqwest::Client::builder().http1_only();
+        let builder = builder.connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
         let builder = client_tls(&args.tls).apply(builder).map_err(bad_tls)?;
         let http = builder.build().map_err(|error| CliError::failed(innermost(&error)))?;
         let shown = without_password(args.url.trim_end_matches('/'));

@@ -130,6 +130,9 @@ pub fn explained(error: &reqwest::Error, named: Named) -> String {
     }
 }
 
+/// The words of hyper and of the system for a connection that ended.
+const GONE: [&str; 4] = ["closed", "connection was not ready", "Connection reset", "Broken pipe"];
+
 fn remedy(error: &str, over_tls: bool, Named { url, ca, cert }: Named) -> Option<String> {
     let says = |words: &str| error.contains(words);
     Some(match () {
@@ -150,8 +153,11 @@ fn remedy(error: &str, over_tls: bool, Named { url, ca, cert }: Named) -> Option
         () if says("alert: CertificateExpired") => format!("the certificate in {cert} has expired"),
         () if says("alert: CertificateRevoked") => format!("it has revoked the certificate in {cert}"),
         () if says("alert: UnknownCA") => format!("its authority has not signed the certificate in {cert}"),
-        // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way.
-        () if over_tls && says("closed") => format!("if it asks for client certificates, set {cert} and its key"),
+        // What TLS 1.3 has to say about a certificate comes after the handshake, and may get lost on the way: then the connection is
+        // just gone, before the request, in it or after it.
+        () if over_tls && GONE.iter().any(|words| says(words)) => {
+            format!("if it asks for client certificates, set {cert} and its key")
+        }
         () => return None,
     })
 }
@@ -198,6 +204,14 @@ mod tests {
             assert!(remedy.contains(words), "{error}: {remedy}");
         }
         assert_eq!(remedy("connection refused", true, named), None);
+        for gone in [
+            "connection closed before message completed",
+            "connection was not ready",
+            "Connection reset by peer (os error 104)",
+        ] {
+            assert!(remedy(gone, true, named).is_some_and(|remedy| remedy.contains("client certificates")), "{gone}");
+            assert_eq!(remedy(gone, false, named), None);
+        }
     }
 
     #[test]
