@@ -11,10 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::records::{Records, Value};
 use crate::ring::{Clock, Ring};
 use crate::sync::SyncShared;
+use crate::ticks::{tick, ticks};
 
 /// The log of what the clock did.
 pub const LOG: &str = "_clock";
@@ -127,16 +129,8 @@ pub async fn run(
     let (mut watch, mut records) = (Watch::default(), Records::new());
     let mut waiting = VecDeque::new();
     let mut is_doubtful = false;
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            stopped = stop.wait_for(|stop| *stop) => {
-                drop(stopped);
-                return;
-            }
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = ticks(Instant::now(), TICK);
+    while tick(&mut ticks, &mut stop).await {
         let now = clock.now();
         if let Some(change) = watch.look(now.unix_ns, up()) {
             known.steps.fetch_add(u64::from(change.was_ns.is_some()), Ordering::Relaxed);

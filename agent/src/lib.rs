@@ -14,4 +14,5 @@ pub mod records;
 pub mod ring;
 pub mod status;
 pub mod sync;
+mod ticks;
 pub mod tls;

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use sysinfo::{Components, CpuRefreshKind, Disk, DiskRefreshKind, Disks, MemoryRefreshKind, Networks, System};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::records::{Records, Value};
+use crate::ticks::{tick, ticks};
 
 /// The log of host readings.
 pub const LOG: &str = "host";
@@ -118,16 +120,8 @@ pub async fn run(interval: Duration, mut store: impl FnMut(&Records) + Send, mut
     let mut sampler = Sampler::new();
     let mut records = Records::new();
     // A zero interval would spin; the configuration refuses it, this only keeps the promise not to.
-    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + WARM_UP, interval.max(WARM_UP));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            stopped = stop.wait_for(|stop| *stop) => {
-                drop(stopped);
-                return;
-            }
-            _ = ticks.tick() => {}
-        }
+    let mut ticks = ticks(Instant::now() + WARM_UP, interval.max(WARM_UP));
+    while tick(&mut ticks, &mut stop).await {
         let sampled = tokio::task::spawn_blocking(move || {
             records.clear();
             sampler.sample(unix_ns(), &mut records);
