@@ -119,7 +119,7 @@ fn a_ring_that_packing_made_larger_under_reject_is_emptied_all_the_same() {
 #[test]
 fn packing_never_takes_more_than_sealing_was_charged_for() {
     let noise = |seed: usize, len: usize| -> String {
-        (0..len).map(|k| char::from(33 + ((seed * 131 + k) * 2_654_435_761 % 90) as u8)).collect()
+        (0..len).map(|k| char::from(33 + ((seed * 131 + k) as u64 * 2_654_435_761 % 90) as u8)).collect()
     };
     for encoding in [Encoding::Packed, Encoding::ArrowZstd] {
         for (rows, width, len) in [(1, 1, 1), (1, 8, 40), (3, 3, 7), (9, 2, 300), (64, 4, 0)] {
