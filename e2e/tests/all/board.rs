@@ -26,7 +26,7 @@ const STARTS: usize = 11;
 type Stored = BTreeMap<PathBuf, (Tip, Vec<u8>)>;
 
 #[tokio::test]
-#[ignore = "needs a board's agent: cargo xtask cross TARGET --test"]
+#[ignore = "about an agent that is not built here: `cargo xtask test cross emulated` builds it and runs this"]
 async fn a_boards_agent_ships_over_tls_byte_for_byte_what_this_machines_does() -> Result<()> {
     board()?;
     let data = generate::weather(7, 4_000);
@@ -54,7 +54,7 @@ async fn a_boards_agent_ships_over_tls_byte_for_byte_what_this_machines_does() -
 }
 
 #[tokio::test]
-#[ignore = "needs a board's agent: cargo xtask cross TARGET --test"]
+#[ignore = "about an agent that is not built here: `cargo xtask test cross emulated` builds it and runs this"]
 async fn what_a_boards_small_ring_loses_is_receipted_to_the_record() -> Result<()> {
     board()?;
     let folder = tempfile::tempdir()?;
@@ -65,7 +65,7 @@ async fn what_a_boards_small_ring_loses_is_receipted_to_the_record() -> Result<(
 }
 
 #[tokio::test]
-#[ignore = "needs a board's agent: cargo xtask cross TARGET --test"]
+#[ignore = "about an agent that is not built here: `cargo xtask test cross emulated` builds it and runs this"]
 async fn a_boards_agent_killed_while_it_drains_comes_back_as_a_new_epoch() -> Result<()> {
     board()?;
     let folder = tempfile::tempdir()?;
@@ -74,7 +74,7 @@ async fn a_boards_agent_killed_while_it_drains_comes_back_as_a_new_epoch() -> Re
 }
 
 #[tokio::test]
-#[ignore = "needs a board's agent: cargo xtask cross TARGET --test"]
+#[ignore = "about an agent that is not built here: `cargo xtask test cross emulated` builds it and runs this"]
 async fn a_boards_agent_says_how_soon_it_took_its_first_message() -> Result<()> {
     board()?;
     let times = small::first_acks(STARTS)?;

@@ -21,7 +21,7 @@ const FLOOD: usize = 200_000;
 const IDLE_FOR: Duration = Duration::from_secs(15);
 
 #[tokio::test]
-#[ignore = "needs a small agent: cargo xtask cross x86_64-unknown-linux-musl --test"]
+#[ignore = "about an agent that is not built here: `cargo xtask test cross` builds it and runs this"]
 async fn an_agent_idles_in_6_mib() -> Result<()> {
     if std::env::var_os(process::AGENT).is_none() {
         return Err(format!("{} does not name a small agent", process::AGENT).into());
@@ -36,7 +36,7 @@ async fn an_agent_idles_in_6_mib() -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "needs a small agent: cargo xtask cross x86_64-unknown-linux-musl --test"]
+#[ignore = "about an agent that is not built here: `cargo xtask test cross` builds it and runs this"]
 async fn an_agent_says_what_a_flood_takes_of_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = generate::weather(5, FLOOD);
