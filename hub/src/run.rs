@@ -13,7 +13,7 @@ use crate::auth::Auth;
 use crate::auth::tokens::TokensError;
 use crate::config::Config;
 use crate::http::{App, server};
-use crate::store::{self, SharedStore, StoreError};
+use crate::store::{self, OpenError, SharedStore, StoreError, StoreUrl};
 use crate::tls::{Tls, TlsError};
 
 /// A hub at work. Dropping it lets it go on; [`stop`](Self::stop) ends it.
@@ -37,9 +37,12 @@ pub enum StartError {
     /// The certificates are not usable: the configuration's fault.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The store is not fit for a hub: the configuration's fault.
+    #[error("{0}")]
+    Unfit(String),
     /// The store does not open.
-    #[error("{0}; check that the directory exists and that this user may write to it")]
-    Store(#[from] StoreError),
+    #[error("{0}; {1}")]
+    Store(StoreError, &'static str),
     /// The address is not to be had.
     #[error("cannot listen on {address}: {reason}; is another hub running there?")]
     Listen {
@@ -53,7 +56,15 @@ pub enum StartError {
 /// Starts the hub that `config` describes, on its own store.
 pub async fn start(config: &Config) -> Result<Running, StartError> {
     let auth = Auth::open(config.tokens.clone())?;
-    let store = store::open(&config.store)?;
+    let store = store::open(&config.store).await.map_err(|error| match (error, &config.store) {
+        (OpenError::Unfit(reason), _) => StartError::Unfit(reason),
+        (OpenError::Store(error), StoreUrl::Directory(_)) => {
+            StartError::Store(error, "check that the directory exists and that this user may write to it")
+        }
+        (OpenError::Store(error), _) => {
+            StartError::Store(error, "check that it is up, and reachable from this machine")
+        }
+    })?;
     start_on(config, auth, store).await
 }
 

@@ -15,12 +15,13 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
         None => StoreUrl::Directory(default_directory()),
     };
     // Opening creates a missing directory, and an empty one would pass for a store in order.
-    let StoreUrl::Directory(path) = &url;
-    if !path.is_dir() {
+    if let StoreUrl::Directory(path) = &url
+        && !path.is_dir()
+    {
         let error = format!("there is no store at {}: name one with --store", path.display());
         return Err(CliError::configuration(error));
     }
-    let store = store::open(&url).map_err(CliError::failed)?;
+    let store = store::open(&url).await.map_err(CliError::failed)?;
     let heads = [
         ("AGENT", Align::Left),
         ("LOG", Align::Left),

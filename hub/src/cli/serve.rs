@@ -35,7 +35,7 @@ async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode,
     let mut signals =
         Signals::new().map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))?;
     let running = start(&config).await.map_err(|error| match error {
-        StartError::Tokens(_) | StartError::Tls(_) => CliError::configuration(error),
+        StartError::Tokens(_) | StartError::Tls(_) | StartError::Unfit(_) => CliError::configuration(error),
         _ => CliError::failed(error),
     })?;
     tracing::info!("entries are kept in {}", running.store());

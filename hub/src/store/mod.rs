@@ -10,13 +10,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod bucket;
 mod directory;
+mod jetstream;
 mod names;
 mod objects;
 mod seal;
 mod url;
 
+pub use bucket::BucketUrl;
 pub use directory::open_directory;
+pub use jetstream::JetStreamUrl;
 pub use objects::ObjectsStore;
 pub use url::{StoreUrl, StoreUrlError, default_directory};
 
@@ -98,6 +102,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether the store answers at present.
     fn check(&self) -> StoreFuture<'_, ()>;
+
+    /// The largest object that it takes, in bytes, where that is less than what any hub writes.
+    fn max_object(&self) -> Option<usize> {
+        None
+    }
 
     /// The highest epoch of `agent` that is at least `known`, with its record; `None` for an unknown agent.
     ///
@@ -207,9 +216,22 @@ pub trait Store: Send + Sync + 'static {
 /// A store behind one pointer, as the rest of the hub holds it.
 pub type SharedStore = Arc<dyn Store>;
 
+/// Why a store did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is not as it must be, and stays so until a person changes it: the message says what, and how.
+    #[error("{0}")]
+    Unfit(String),
+    /// It cannot be reached or written at present.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Opens the store at `url`.
-pub fn open(url: &StoreUrl) -> Result<SharedStore, StoreError> {
+pub async fn open(url: &StoreUrl) -> Result<SharedStore, OpenError> {
     match url {
         StoreUrl::Directory(path) => Ok(Arc::new(open_directory(path)?)),
+        StoreUrl::Bucket(url) => bucket::open(url).await,
+        StoreUrl::JetStream(url) => jetstream::open(url).await,
     }
 }

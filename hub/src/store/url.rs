@@ -3,11 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::{bucket::BucketUrl, jetstream::JetStreamUrl};
+
 /// Where entries are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// A directory of the local file system.
     Directory(PathBuf),
+    /// A bucket of an object store.
+    Bucket(BucketUrl),
+    /// Streams of a NATS cluster.
+    JetStream(JetStreamUrl),
 }
 
 /// Why an address names no store.
@@ -20,8 +26,13 @@ pub enum StoreUrlError {
     #[error("{0:?} names no local directory; write file:///absolute/path or a plain path")]
     NotLocal(String),
     /// A scheme of which this build knows nothing.
-    #[error("this build has no store for {0:?}; write file:///path or a plain path")]
+    #[error(
+        "this build has no store for {0:?}; write file:///path or a plain path, s3://bucket/prefix, or nats://host:4222/STREAM"
+    )]
     UnknownScheme(String),
+    /// An address of a known kind with something wrong in it.
+    #[error("{0}")]
+    Wrong(String),
 }
 
 /// The directory used when none is named: `$XDG_DATA_HOME/pyralog-hub`, or `~/.local/share/pyralog-hub`, or
@@ -59,6 +70,10 @@ impl FromStr for StoreUrl {
             return Ok(Self::Directory(PathBuf::from(path.as_ref())));
         }
         match text.split_once("://") {
+            Some(("nats" | "tls", _)) => text.parse().map(Self::JetStream).map_err(StoreUrlError::Wrong),
+            Some((scheme, _)) if BucketUrl::is_scheme(scheme) => {
+                text.parse().map(Self::Bucket).map_err(StoreUrlError::Wrong)
+            }
             Some((scheme, _)) => Err(StoreUrlError::UnknownScheme(format!("{scheme}://"))),
             None => Ok(Self::Directory(PathBuf::from(text))),
         }
@@ -75,6 +90,8 @@ impl std::fmt::Display for StoreUrl {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Directory(path) => write!(out, "{}", path.display()),
+            Self::Bucket(url) => url.fmt(out),
+            Self::JetStream(url) => url.fmt(out),
         }
     }
 }

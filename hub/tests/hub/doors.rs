@@ -141,7 +141,7 @@ async fn more_batches_than_the_hub_takes_are_told_to_come_back() {
     let mut config = config();
     config.limits.max_in_flight = 1;
     config.store = StoreUrl::Directory(folder.path().into());
-    let store = pyralog_hub::store::open(&config.store).unwrap();
+    let store = pyralog_hub::store::open(&config.store).await.unwrap();
     let hub = pyralog_hub::run::start_on(&config, Auth::open(None).unwrap(), store).await.unwrap();
     // A client that began a body and does not go on holds the only place.
     let mut slow = tokio::net::TcpStream::connect(hub.address()).await.unwrap();
