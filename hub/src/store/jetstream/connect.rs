@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Auth, AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Auth, AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 
 use super::exchange::chain_of;
 use super::url::{JetStreamUrl, Login};
@@ -46,10 +46,9 @@ impl Connection {
         let trouble = Trouble::default();
         // What cannot be read now will not be read later either.
         auth(&url.login, &[]).map_err(|error| OpenError::Unfit(error.to_string()))?;
-        let client = options(url, &trouble)
-            .connect(url.addresses().join(","))
-            .await
-            .map_err(|error| cannot_connect(url, &error))?;
+        let servers: Result<Vec<ServerAddr>, _> = url.addresses().iter().map(|server| server.parse()).collect();
+        let servers = servers.map_err(|error| OpenError::Unfit(format!("{url}: {error}")))?;
+        let client = options(url, &trouble).connect(servers).await.map_err(|error| cannot_connect(url, &error))?;
         let streams = ContextBuilder::new().timeout(ANSWER).max_ack_inflight(MAX_UNDER_WAY).build(client.clone());
         Ok(Self { client, streams, trouble })
     }
