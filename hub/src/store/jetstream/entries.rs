@@ -26,6 +26,9 @@ const FETCH: usize = 4_096;
 /// How long servers keep a listing that nobody asks to go on.
 const LISTING: Duration = Duration::from_secs(30);
 
+/// How often a listing may fail before its reader is told.
+const LISTING_FAILURES: usize = 5;
+
 /// Ends of chains, and places of entries, remembered at most.
 const REMEMBERED: usize = 32_768;
 
@@ -192,9 +195,19 @@ impl Entries {
             0 => 1,
             _ => self.find(subject, from).await?.map_or(1, |held| held.sequence),
         };
+        let mut failures = LISTING_FAILURES;
         // What serves the listing may lag behind the leader.
         for _ in 0..TRIES {
-            let listed = self.listed(subject, start, limit - bases.len()).await?;
+            let listed = match self.listed(subject, start, limit - bases.len()).await {
+                Ok(listed) => listed,
+                // What serves the listing is chosen anew each time: the last one may have just been killed.
+                Err(_) if failures > 0 => {
+                    failures -= 1;
+                    tokio::time::sleep(PAUSE * 4).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             bases.extend(listed.iter().map(|(base, _)| *base).filter(|base| *base >= from));
             let seen = listed.last().map_or(start.saturating_sub(1), |(_, sequence)| *sequence);
             if bases.len() >= limit {
