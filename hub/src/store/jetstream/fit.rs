@@ -4,9 +4,10 @@
 //! subject), nothing may be thrown out to make room, and what was acknowledged must have as many copies as were asked for.
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::CreateStreamErrorKind;
+use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 
+use super::Missing;
 use super::connect::Connection;
 use super::url::{JetStreamUrl, word};
 use crate::store::OpenError;
@@ -18,7 +19,12 @@ const KV: &str = "KV_";
 const COPIES: usize = 3;
 
 /// The stream of entries called `name`, made if it is not there.
-pub(super) async fn entries(connection: &Connection, url: &JetStreamUrl, name: &str) -> Result<Stream, OpenError> {
+pub(super) async fn entries(
+    connection: &Connection,
+    url: &JetStreamUrl,
+    name: &str,
+    missing: Missing,
+) -> Result<Stream, OpenError> {
     let config = Config {
         subjects: vec![format!("{name}.>")],
         description: Some("Entries of Pyralog agents; hubs delete old ones, and nothing else may".into()),
@@ -26,11 +32,15 @@ pub(super) async fn entries(connection: &Connection, url: &JetStreamUrl, name: &
         allow_direct: true,
         ..wanted(connection, url, name.to_owned())
     };
-    open(connection, url, config).await
+    open(connection, url, config, missing).await
 }
 
 /// The bucket of what is no entry: a key-value bucket as any client of NATS knows it.
-pub(super) async fn state(connection: &Connection, url: &JetStreamUrl) -> Result<(Stream, String), OpenError> {
+pub(super) async fn state(
+    connection: &Connection,
+    url: &JetStreamUrl,
+    missing: Missing,
+) -> Result<(Stream, String), OpenError> {
     let bucket = url.bucket();
     let subjects = format!("$KV.{bucket}.");
     let config = Config {
@@ -42,7 +52,7 @@ pub(super) async fn state(connection: &Connection, url: &JetStreamUrl) -> Result
         allow_direct: true,
         ..wanted(connection, url, format!("{KV}{bucket}"))
     };
-    Ok((open(connection, url, config).await?, subjects))
+    Ok((open(connection, url, config, missing).await?, subjects))
 }
 
 fn wanted(connection: &Connection, url: &JetStreamUrl, name: String) -> Config {
@@ -60,10 +70,16 @@ fn wanted(connection: &Connection, url: &JetStreamUrl, name: String) -> Config {
     }
 }
 
-async fn open(connection: &Connection, url: &JetStreamUrl, wanted: Config) -> Result<Stream, OpenError> {
+async fn open(
+    connection: &Connection,
+    url: &JetStreamUrl,
+    wanted: Config,
+    missing: Missing,
+) -> Result<Stream, OpenError> {
     let name = wanted.name.clone();
     let created = match connection.streams.get_stream(&name).await {
         Ok(stream) => return fit(url, &wanted, stream),
+        Err(error) if missing == Missing::Refuse => return Err(not_there(connection, &name, &error)),
         Err(_) => connection.streams.create_stream(wanted.clone()).await,
     };
     let error = match created {
@@ -107,6 +123,15 @@ async fn open(connection: &Connection, url: &JetStreamUrl, wanted: Config) -> Re
             _ => Err(connection.failed("make", name, words).into()),
         },
         _ => Err(connection.failed("make", name, error).into()),
+    }
+}
+
+fn not_there(connection: &Connection, name: &str, error: &GetStreamError) -> OpenError {
+    match error.kind() {
+        GetStreamErrorKind::JetStream(words) if words.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            OpenError::Unfit(format!("there is no stream {name}: a hub makes it when it starts on this store"))
+        }
+        _ => connection.failed("open", name, error).into(),
     }
 }
 

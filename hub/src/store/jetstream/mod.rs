@@ -38,15 +38,24 @@ struct JetStreamStore {
     state: State,
 }
 
-/// Opens the streams at `url`, which are made where they are not there.
-pub(super) async fn open(url: &JetStreamUrl) -> Result<SharedStore, OpenError> {
+/// What to do about streams that are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Make them.
+    Make,
+    /// Say so.
+    Refuse,
+}
+
+/// Opens the streams at `url`.
+pub(super) async fn open(url: &JetStreamUrl, missing: Missing) -> Result<SharedStore, OpenError> {
     let connection = connect::Connection::open(url).await?;
-    let (stream, prefix) = fit::state(&connection, url).await?;
+    let (stream, prefix) = fit::state(&connection, url, missing).await?;
     let state = State { connection: connection.clone(), stream, prefix };
     check_layout(&state, url).await?;
     let mut shards = Vec::new();
     for name in url.streams() {
-        shards.push(Entries::new(connection.clone(), fit::entries(&connection, url, &name).await?));
+        shards.push(Entries::new(connection.clone(), fit::entries(&connection, url, &name, missing).await?));
     }
     let store = JetStreamStore { address: url.to_string(), connection, shards, state };
     if let Some(room) = store.max_object().filter(|room| *room < ROOMY) {
