@@ -105,6 +105,11 @@ impl Cluster {
         self.nodes[node].process.as_ref().map_or(Ok(()), |process| process.signal(name))
     }
 
+    /// The servers that run.
+    pub fn processes(&self) -> Vec<&Process> {
+        self.nodes.iter().filter_map(|node| node.process.as_ref()).collect()
+    }
+
     /// The store's address: all servers, and this stream.
     pub fn url(&self, stream: &str) -> String {
         let servers: Vec<_> = self.nodes.iter().map(|node| node.client.to_string()).collect();
