@@ -12,6 +12,9 @@ use crate::{Result, http, python, wait};
 /// The program, which `cargo xtask setup` installs.
 const SERVER: &str = "nats-server";
 
+/// Lines of each server that are shown after a failure.
+const LAST_LINES: usize = 60;
+
 /// Servers that form one cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -103,6 +106,17 @@ impl Cluster {
     /// When it cannot be sent.
     pub fn signal(&self, node: usize, name: &str) -> Result<()> {
         self.nodes[node].process.as_ref().map_or(Ok(()), |process| process.signal(name))
+    }
+
+    /// The last words of each server that runs, for whoever reads of a failure.
+    pub fn said(&self) -> String {
+        let last_words = |node: &Node| {
+            let said = node.process.as_ref().map(Process::said).unwrap_or_default();
+            let lines: Vec<_> = said.lines().collect();
+            let last = lines[lines.len().saturating_sub(LAST_LINES)..].join("\n");
+            format!("--- {} (clients at {}) said at last:\n{last}\n", node.name, node.client)
+        };
+        self.nodes.iter().map(last_words).collect()
     }
 
     /// The servers that run.

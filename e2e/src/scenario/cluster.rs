@@ -62,9 +62,14 @@ struct Fire {
 /// # Errors
 /// When a record is missing, doubled or different, or the account is wrong by one.
 pub async fn run(folder: &Path, data: &Dataset, plan: &Plan) -> Result<Figures> {
-    let begun = Instant::now();
     let data = &repeated(data, (400_000 / data.rows.len().max(1)).max(1));
     let mut cluster = Cluster::start(folder, SERVERS).await?;
+    let outcome = through_fire(folder, data, plan, &mut cluster).await;
+    outcome.map_err(|error| format!("{error}\n{}", cluster.said()).into())
+}
+
+async fn through_fire(folder: &Path, data: &Dataset, plan: &Plan, cluster: &mut Cluster) -> Result<Figures> {
+    let begun = Instant::now();
     let store = format!("{}?replicas={SERVERS}&storage={}", cluster.url(STREAM), plan.storage);
     let mut hubs = Vec::new();
     for _ in 0..plan.hubs {
@@ -80,7 +85,7 @@ pub async fn run(folder: &Path, data: &Dataset, plan: &Plan) -> Result<Figures> 
     let random = &mut Random::new(plan.seed);
     let mut of_hubs = Random::new(plan.seed ^ 1);
     let (burned, hubs_burned, sent) = tokio::join!(
-        burn_leaders(&mut cluster, plan, &fire, random),
+        burn_leaders(cluster, plan, &fire, random),
         burn_hubs(&mut hubs, &fire, &mut of_hubs),
         feed_all(&agents, data, &fire),
     );
@@ -96,7 +101,7 @@ pub async fn run(folder: &Path, data: &Dataset, plan: &Plan) -> Result<Figures> 
     figures.add("hubs killed", fire.hubs.load(Ordering::Relaxed));
     if plan.storage == "file" {
         settle(&agents, &hubs, data, &sent, plan).await?;
-        restart(&mut cluster, &mut hubs).await?;
+        restart(cluster, &mut hubs).await?;
         // The cluster goes on from its disks.
         let calm = Fire { is_over: true.into(), ..Fire::default() };
         for (agent, sent) in agents.iter().zip(&mut sent) {

@@ -3,17 +3,26 @@
 //! What may not differ is what the promise rests on: nothing may vanish by itself (limits of age, number and size per
 //! subject), nothing may be thrown out to make room, and what was acknowledged must have as many copies as were asked for.
 
+use std::time::{Duration, Instant};
+
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 
 use super::Missing;
 use super::connect::Connection;
+use super::exchange::chain_of;
 use super::url::{JetStreamUrl, word};
 use crate::store::OpenError;
 
 /// What NATS makes its key-value buckets of.
 const KV: &str = "KV_";
+
+/// How long a hub that starts waits for streams to have leaders, and its pause between two looks.
+const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_millis(500);
+
+const NO_JETSTREAM: &str = "these servers have no JetStream: start them with -js, or with jetstream {} in their file";
 
 /// Copies made in a cluster when no number is asked for: two of three decide, and one may be lost.
 const COPIES: usize = 3;
@@ -70,7 +79,26 @@ fn wanted(connection: &Connection, url: &JetStreamUrl, name: String) -> Config {
     }
 }
 
+/// Opens a stream. One without a leader is waited for: after a crash the servers that are left elect another within nine seconds.
 async fn open(
+    connection: &Connection,
+    url: &JetStreamUrl,
+    wanted: Config,
+    missing: Missing,
+) -> Result<Stream, OpenError> {
+    let began = Instant::now();
+    loop {
+        match open_now(connection, url, wanted.clone(), missing).await {
+            Err(OpenError::Store(error)) if began.elapsed() < PATIENCE => {
+                tracing::warn!("{error}; trying again for {PATIENCE:?}");
+                tokio::time::sleep(RETRY).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn open_now(
     connection: &Connection,
     url: &JetStreamUrl,
     wanted: Config,
@@ -79,8 +107,15 @@ async fn open(
     let name = wanted.name.clone();
     let created = match connection.streams.get_stream(&name).await {
         Ok(stream) => return fit(url, &wanted, stream),
-        Err(error) if missing == Missing::Refuse => return Err(not_there(connection, &name, &error)),
-        Err(_) => connection.streams.create_stream(wanted.clone()).await,
+        Err(error) if missing == Missing::Make && is_not_there(&error) => {
+            connection.streams.create_stream(wanted.clone()).await
+        }
+        Err(error) if is_not_there(&error) => {
+            return Err(OpenError::Unfit(format!(
+                "there is no stream {name}: a hub makes it when it starts on this store"
+            )));
+        }
+        Err(error) => return Err(cannot_open(connection, &name, &error)),
     };
     let error = match created {
         Ok(_) => {
@@ -98,9 +133,7 @@ async fn open(
     };
     let unfit = |reason: String| Err(OpenError::Unfit(format!("cannot make the stream {name}: {reason}")));
     match error.kind() {
-        CreateStreamErrorKind::JetStreamUnavailable => {
-            unfit("these servers have no JetStream: start them with -js, or with jetstream {} in their file".into())
-        }
+        CreateStreamErrorKind::JetStreamUnavailable => unfit(NO_JETSTREAM.into()),
         CreateStreamErrorKind::JetStream(words) => match words.error_code() {
             ErrorCode::CLUSTER_NO_PEERS | ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => unfit(format!(
                 "{words}: {} copies need as many servers in one cluster; start them, or ask for one copy with ?replicas=1",
@@ -126,12 +159,19 @@ async fn open(
     }
 }
 
-fn not_there(connection: &Connection, name: &str, error: &GetStreamError) -> OpenError {
+fn is_not_there(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(words) if words.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn cannot_open(connection: &Connection, name: &str, error: &GetStreamError) -> OpenError {
     match error.kind() {
-        GetStreamErrorKind::JetStream(words) if words.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            OpenError::Unfit(format!("there is no stream {name}: a hub makes it when it starts on this store"))
+        GetStreamErrorKind::JetStream(words) if words.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED => {
+            OpenError::Unfit(NO_JETSTREAM.into())
         }
-        _ => connection.failed("open", name, error).into(),
+        GetStreamErrorKind::Request if !connection.client.server_info().jetstream => {
+            OpenError::Unfit(NO_JETSTREAM.into())
+        }
+        _ => connection.failed("open the stream", name, chain_of(error)).into(),
     }
 }
 
