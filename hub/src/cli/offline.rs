@@ -21,7 +21,7 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
         let error = format!("there is no store at {}: name one with --store", path.display());
         return Err(CliError::configuration(error));
     }
-    let store = store::open(&url).await.map_err(CliError::failed)?;
+    let store = store::open_to_read(&url).await.map_err(CliError::failed)?;
     let heads = [
         ("AGENT", Align::Left),
         ("LOG", Align::Left),

@@ -12,13 +12,17 @@ use bytes::Bytes;
 
 mod bucket;
 mod directory;
+mod ends;
 mod jetstream;
+mod listing;
 mod names;
 mod objects;
+mod pick;
 mod seal;
 mod url;
+mod words;
 
-pub use bucket::BucketUrl;
+pub use bucket::{BucketUrl, open_bucket};
 pub use directory::open_directory;
 pub use jetstream::JetStreamUrl;
 pub use objects::ObjectsStore;
@@ -225,6 +229,14 @@ pub enum OpenError {
     /// It cannot be reached or written at present.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Opens the store at `url` to look at it: nothing is written, where that can be had.
+pub async fn open_to_read(url: &StoreUrl) -> Result<SharedStore, OpenError> {
+    match url {
+        StoreUrl::Bucket(url) => bucket::open_to_read(url).await,
+        other => open(other).await,
+    }
 }
 
 /// Opens the store at `url`.
