@@ -142,11 +142,11 @@ fn explained(url: &BucketUrl, named: bool, fault: Fault) -> OpenError {
         }
         Fault::Overwrites => format!(
             "{url} overwrites objects that exist: it ignores If-None-Match, so two hubs could overwrite each other's commits; \
-             take a server that honours it (Amazon S3, MinIO, Ceph, Cloudflare R2), or a directory"
+             take a server that honours it (Amazon S3, MinIO, Cloudflare R2), or a directory"
         ),
         Fault::Disorder => format!(
             "{url} does not list objects in the order of their names from a given one on, which finding the end of a log rests on; take \
-             a server that does (Amazon S3's general purpose buckets, MinIO, Ceph, Cloudflare R2), or a directory"
+             a server that does (Amazon S3's general purpose buckets, MinIO, Cloudflare R2), or a directory"
         ),
         Fault::Away { reason, .. } if !named => format!(
             "{url} is away, or this machine gets no credentials of its own from a cloud ({reason}): set {CREDENTIALS}"
