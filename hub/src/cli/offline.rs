@@ -14,7 +14,7 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
         Some(text) => text.parse().map_err(CliError::configuration)?,
         None => StoreUrl::Directory(default_directory()),
     };
-    let store = store::open_existing(&url).await.map_err(|error| match error {
+    let store = store::open_to_read(&url).await.map_err(|error| match error {
         OpenError::Unfit(_) => CliError::configuration(error),
         OpenError::Store(_) => CliError::failed(error),
     })?;
