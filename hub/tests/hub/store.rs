@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::memory::InMemory;
+use pyralog_e2e::nats::Cluster;
 use pyralog_e2e_s3::S3Server;
 use pyralog_hub::store::{Chain, ObjectsStore, Put, SharedStore, open_bucket, open_directory};
 use pyralog_sync_protocol::entry::{Entry, Tip};
@@ -24,6 +25,7 @@ struct Stores {
     list: Vec<Tried>,
     folder: tempfile::TempDir,
     _s3: S3Server,
+    _nats: Cluster,
 }
 
 async fn stores() -> Stores {
@@ -34,13 +36,17 @@ async fn stores() -> Stores {
     let s3 = S3Server::start(&folder.path().join("s3")).unwrap();
     let url = s3.store("contract").parse().unwrap();
     let bucket = async || Arc::new(open_bucket(&url, S3Server::environment()).await.unwrap()) as SharedStore;
+    let nats = Cluster::start(&folder.path().join("nats"), 1).await.unwrap();
+    let url = nats.url("CONTRACT").parse().unwrap();
+    let streams = async || pyralog_hub::store::open(&url).await.unwrap();
     let list = vec![
         Tried { name: "directory", store: directory(), other: directory(), longest: usize::MAX },
         Tried { name: "objects in memory", store: objects(), other: objects(), longest: usize::MAX },
         // The server's limit, see there; S3 takes keys of 1,024 bytes.
         Tried { name: "bucket", store: bucket().await, other: bucket().await, longest: 60 },
+        Tried { name: "streams", store: streams().await, other: streams().await, longest: usize::MAX },
     ];
-    Stores { list, folder, _s3: s3 }
+    Stores { list, folder, _s3: s3, _nats: nats }
 }
 
 pub const CHAIN: Chain<'static> = Chain { agent: "a", epoch: 1, log: "climate" };
@@ -165,6 +171,7 @@ async fn names_come_back_however_odd_they_are() {
         println!("{name}");
         let mut sorted: Vec<_> = names.into_iter().filter(|log| log.len() * 3 <= *longest).collect();
         sorted.sort_unstable();
+        store.create_epoch("a", 1, Bytes::from_static(b"epoch")).await.unwrap();
         for log in &sorted {
             store.commit(Chain { log, ..CHAIN }, 0, entry(0, log.len() as u64, 0)).await.unwrap();
         }
@@ -176,8 +183,8 @@ async fn names_come_back_however_odd_they_are() {
         }
         assert_eq!(store.agents(None, 10).await.unwrap(), ["a"]);
     }
-    // Nothing was written beside the directory and the server's folder.
-    assert_eq!(std::fs::read_dir(stores.folder.path()).unwrap().count(), 2);
+    // Nothing was written beside the directory and the servers' folders.
+    assert_eq!(std::fs::read_dir(stores.folder.path()).unwrap().count(), 3);
 }
 
 #[tokio::test]
