@@ -29,6 +29,7 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
         ("ENTRIES", Align::Right),
         ("COMMITTED", Align::Right),
         ("RECEIPTED", Align::Right),
+        ("DELETED", Align::Right),
         ("RESULT", Align::Left),
     ];
     let mut table = Table::new(&heads);
@@ -51,6 +52,7 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
             grouped(finding.entries),
             grouped(finding.records),
             grouped(finding.receipted),
+            grouped(finding.deleted),
             result,
         ]);
     });

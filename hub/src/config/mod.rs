@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::retention::RetentionConfig;
 use crate::store::{StoreUrl, default_directory};
 use crate::tls::{ClientAuth, Clients, TlsFiles};
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub limits: Limits,
     /// What it tells agents.
     pub sync: SyncConfig,
+    /// What it keeps, and for how long.
+    pub retention: RetentionConfig,
     /// What it logs: a level or `tracing` directives.
     pub log: String,
 }
@@ -116,6 +119,7 @@ impl Default for Config {
                 write_timeout: Duration::from_secs(30),
             },
             sync: SyncConfig { pause: Duration::ZERO, retry_after: Duration::from_secs(5) },
+            retention: RetentionConfig::default(),
             log: "info".into(),
         }
     }

@@ -9,6 +9,7 @@ mod doors;
 mod faults;
 mod pki;
 mod read;
+mod retention;
 mod slow_readers;
 mod store;
 mod strangers;
