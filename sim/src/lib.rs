@@ -37,6 +37,7 @@ pub mod rows;
 pub mod sabotage;
 pub mod storm;
 pub mod trace;
+pub mod trims;
 pub mod watch;
 pub mod weather;
 pub mod world;
