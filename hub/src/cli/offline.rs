@@ -6,22 +6,11 @@ use std::process::ExitCode;
 use super::table::{Align, Table, grouped};
 use super::{CliError, TokenCommand, VerifyArgs};
 use crate::auth::tokens::{self, Tokens};
-use crate::store::{self, StoreUrl, default_directory};
+use crate::store::{self, SharedStore, StoreUrl, default_directory};
 use crate::verify::{Scope, verify as walk};
 
 pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
-    let url: StoreUrl = match &args.store {
-        Some(text) => text.parse().map_err(CliError::configuration)?,
-        None => StoreUrl::Directory(default_directory()),
-    };
-    // Opening creates a missing directory, and an empty one would pass for a store in order.
-    if let StoreUrl::Directory(path) = &url
-        && !path.is_dir()
-    {
-        let error = format!("there is no store at {}: name one with --store", path.display());
-        return Err(CliError::configuration(error));
-    }
-    let store = store::open(&url).await.map_err(CliError::failed)?;
+    let store = open(args.store.as_deref()).await?;
     let heads = [
         ("AGENT", Align::Left),
         ("LOG", Align::Left),
@@ -50,7 +39,7 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
             finding.log.clone(),
             finding.epoch.to_string(),
             grouped(finding.entries),
-            grouped(finding.records),
+            grouped(finding.records + finding.deleted),
             grouped(finding.receipted),
             grouped(finding.deleted),
             result,
@@ -75,6 +64,22 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
     }
     let _ = writeln!(out, "{green}all in order{plain}: {sum}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens a store that is there.
+pub(super) async fn open(store: Option<&str>) -> Result<SharedStore, CliError> {
+    let url: StoreUrl = match store {
+        Some(text) => text.parse().map_err(CliError::configuration)?,
+        None => StoreUrl::Directory(default_directory()),
+    };
+    // Opening creates a missing directory, and an empty one would pass for a store in order.
+    if let StoreUrl::Directory(path) = &url
+        && !path.is_dir()
+    {
+        let error = format!("there is no store at {}: name one with --store", path.display());
+        return Err(CliError::configuration(error));
+    }
+    store::open(&url).await.map_err(CliError::failed)
 }
 
 pub(super) fn token(command: TokenCommand) -> Result<ExitCode, CliError> {

@@ -246,7 +246,7 @@ impl Trim<'_> {
                 Err(reason) => {
                     // Another hub may be at it too, and further.
                     let newest = mark::newest(self.store, chain).await?;
-                    if newest.is_none_or(|newest| newest.below() <= base) {
+                    if newest.is_none_or(|newest| newest.below() <= at.tip.cursor.next) {
                         done.stuck.push((self.store.entry_name(chain, base), reason));
                     }
                     more = false;
