@@ -12,7 +12,7 @@ use futures_util::stream::FuturesOrdered;
 use crate::store::{Chain, SharedStore, StoreError};
 
 /// Entries that are asked for at once, at most.
-const MOST: usize = 32;
+const MOST: usize = 64;
 
 /// Bytes that are read ahead, about: where entries are large, fewer are asked for.
 const BYTES: usize = 4 << 20;

@@ -9,6 +9,7 @@ mod doors;
 mod faults;
 mod pki;
 mod read;
+mod replay;
 mod retention;
 mod slow_readers;
 mod store;

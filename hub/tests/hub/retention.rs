@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyralog_hub::retention::{Budget, Limits, Trim, Trimmed};
+use pyralog_hub::auth::Auth;
+use pyralog_hub::retention::{Budget, Limits, LogRule, RetentionConfig, Trim, Trimmed};
+use pyralog_hub::run::start_on;
 use pyralog_hub::store::{SharedStore, open_directory};
 use pyralog_hub::verify::{Finding, Scope, verify};
 use serde_json::{Value, json};
 
-use crate::device::{Device, Piece, client, get, get_json, hub};
+use crate::device::{Device, Piece, client, config, get, get_json, hub};
 
 const DAY: i64 = 86_400_000_000_000;
 
@@ -400,4 +402,65 @@ async fn work_that_is_more_than_the_budget_is_finished_later() {
     }
     assert!(sum.records == 2_999 && runs > 1, "{sum:?} in {runs} runs");
     in_order(folder.path()).await;
+}
+
+#[tokio::test]
+async fn hubs_keep_to_their_limits_by_themselves_log_by_log_and_from_a_reload_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let interval = Duration::from_millis(20);
+    let idle = pyralog_hub::config::Config {
+        retention: RetentionConfig { interval, ..RetentionConfig::default() },
+        ..config()
+    };
+    let rule = LogRule { log: "vib*".into(), max_bytes: Some(Some(0)), ..LogRule::default() };
+    let strict = pyralog_hub::config::Config {
+        retention: RetentionConfig { rules: vec![rule], ..idle.retention.clone() },
+        ..idle.clone()
+    };
+    let mut hubs = Vec::new();
+    for _ in 0..2 {
+        hubs.push(start_on(&idle, Auth::open(None).unwrap(), open(folder.path())).await.unwrap());
+    }
+    let url = hubs[0].url();
+    for (incarnation, agent, log) in [(1, "board-17", "climate"), (2, "board-18", "vibration"), (3, "board-19", "vib")]
+    {
+        let mut device = Device::new(agent, log, incarnation);
+        device.hello(&url).await;
+        let all = pieces(&mut device);
+        device.send(&url, &all).await;
+    }
+    let deleted = async |agent: &str, log: &str| {
+        let account = get_json(&format!("{url}/v1/agents/{agent}/logs/{log}")).await;
+        account["epochs"][0]["deleted"]["records"].as_u64()
+    };
+    assert_eq!(deleted("board-19", "vib").await, None);
+    hubs.iter().for_each(|hub| hub.reload(&idle, &strict).unwrap());
+    for attempt in 0.. {
+        if deleted("board-18", "vibration").await.is_some() && deleted("board-19", "vib").await.is_some() {
+            break;
+        }
+        assert!(attempt < 1_000, "nothing is deleted");
+        tokio::time::sleep(interval).await;
+    }
+    assert_eq!(deleted("board-18", "vibration").await, Some(17));
+    assert_eq!((deleted("board-19", "vib").await, deleted("board-17", "climate").await), (Some(17), None));
+    let mut counted = 0;
+    for attempt in 0.. {
+        counted = 0;
+        for hub in &hubs {
+            let (_, metrics) = get(&format!("{}/metrics", hub.url())).await;
+            let count = metrics.lines().find_map(|line| line.strip_prefix("pyralog_hub_deleted_records_total "));
+            counted += count.unwrap().parse::<u64>().unwrap();
+        }
+        if counted >= 34 || attempt > 1_000 {
+            break;
+        }
+        tokio::time::sleep(interval).await;
+    }
+    // Where both came to one log at once, both count it.
+    assert!((34..=68).contains(&counted), "{counted}");
+    in_order(folder.path()).await;
+    for hub in hubs {
+        assert!(hub.stop().await);
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
-use pyralog_hub::store::{Chain, ObjectsStore, Put, SharedStore, open_directory};
+use pyralog_hub::store::{Chain, ObjectsStore, Place, Put, SharedStore, open_directory};
 
 fn stores(folder: &std::path::Path) -> Vec<SharedStore> {
     let plain = folder.join("plain");
@@ -87,6 +87,35 @@ async fn newer_heads_replace_older_ones() {
         }
         assert_eq!(store.heads("a", 1).await.unwrap().unwrap(), "50");
         assert_eq!(store.heads("a", 2).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn entries_below_a_mark_can_be_deleted_and_nothing_is_created_there_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for store in stores(folder.path()) {
+        for base in [0, 10, 20, 30] {
+            store.commit(CHAIN, base, Bytes::from(vec![7; 1 + base as usize])).await.unwrap();
+        }
+        assert_eq!(store.trimmed(CHAIN).await.unwrap(), None);
+        assert_eq!(store.entry_sizes(CHAIN, 10, 2).await.unwrap(), [(10, 11), (20, 21)]);
+        for below in [10, 20] {
+            assert_eq!(store.put_trimmed(CHAIN, below, Bytes::from(below.to_string())).await.unwrap(), Put::Created);
+        }
+        assert_eq!(store.put_trimmed(CHAIN, 20, Bytes::from_static(b"other")).await.unwrap(), Put::Exists);
+        assert_eq!(store.trimmed(CHAIN).await.unwrap(), Some((20, Bytes::from_static(b"20"))));
+        assert_eq!(store.numbers(Place::Trimmed(CHAIN), 0, 10).await.unwrap(), [20], "older marks go");
+        for _ in 0..2 {
+            store.remove_entries(CHAIN, &[0, 10]).await.unwrap();
+        }
+        assert_eq!(store.bases(CHAIN, 0, 10).await.unwrap(), [20, 30], "marks do not pass for entries");
+        assert_eq!(store.entry_sizes(CHAIN, 0, 10).await.unwrap(), [(20, 21), (30, 31)]);
+        assert_eq!(store.base_at(CHAIN, 19).await.unwrap(), None);
+        for base in [0, 10, 15] {
+            assert_eq!(store.commit(CHAIN, base, Bytes::from_static(b"late")).await.unwrap(), Put::Exists, "{base}");
+        }
+        assert_eq!(store.commit(CHAIN, 62, Bytes::from_static(b"next")).await.unwrap(), Put::Created);
+        assert_eq!(store.log_epochs("a", "climate").await.unwrap(), [1]);
     }
 }
 
