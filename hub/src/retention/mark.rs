@@ -52,14 +52,17 @@ pub async fn below(store: &dyn Store, chain: Chain<'_>, mark: &TrimMark) -> Resu
         page.retain(|base| *base < mark.below());
         bases.append(&mut page);
     }
+    let mut gone = Vec::new();
     for base in bases.into_iter().rev() {
         if found.missing.lost() == 0 {
             break;
         }
         let bytes = match store.entry(chain, base).await {
             Ok(Some(bytes)) => bytes,
-            // A segment that was just deleted, or something foreign.
-            Ok(None) => continue,
+            Ok(None) => {
+                gone.push(base);
+                continue;
+            }
             Err(StoreError::Damaged { reason, .. }) => {
                 found.damaged.push((base, reason));
                 continue;
@@ -83,6 +86,10 @@ pub async fn below(store: &dyn Store, chain: Chain<'_>, mark: &TrimMark) -> Resu
                 }
             }
         }
+    }
+    // A segment that was deleted just now is no loss; where a receipt is missing, it may be what was in such a place.
+    if found.missing.lost() > 0 && found.damaged.is_empty() {
+        found.damaged.extend(gone.into_iter().map(|base| (base, "it is a folder, or was just removed".into())));
     }
     found.receipts.reverse();
     Ok(found)

@@ -100,7 +100,7 @@ async fn every_damage_of_what_retention_left_is_named() {
             let other = matches!(&what, Damage::Swap(other) if found.iter().any(|(name, _)| name == other));
             assert!(named || other, "{name} {what:?}: {found:?}");
             // Readers go past receipts below the mark; whatever else is damaged breaks off their stream.
-            assert!(name == entries[0] || status == 500, "{name} {what:?}: {status} {body}");
+            assert!(name == entries[0] || status >= 500, "{name} {what:?}: {status} {body}");
         }
     }
     assert!(count > 80, "{count} damages");
