@@ -21,7 +21,7 @@ fn hub_command(arguments: &[&str]) -> Result<Output> {
 async fn a_hub_that_deletes_and_is_killed_meanwhile_accounts_for_every_record_all_the_same() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut hub = Hub::absent(folder.path())?;
-    hub.set("retention.log", "[{ log = \"clim*\", max_bytes = \"1KiB\" }]");
+    hub.set("retention.log", "[{ log = \"clim*\", max_bytes = \"500B\" }]");
     hub.set("retention.interval", "100ms");
     hub.up().await?;
     let agent = Options::new("board-9").upstream(hub.address).start(folder.path()).await?;
