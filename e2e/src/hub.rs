@@ -18,6 +18,8 @@ pub struct Hub {
     pub address: SocketAddr,
     /// The directory of its store.
     pub store: PathBuf,
+    /// The address of its store, if that is no directory.
+    kept_in: Option<String>,
     process: Option<Process>,
     client: Client,
     env: Vec<(String, String)>,
@@ -32,7 +34,7 @@ impl Hub {
     pub fn absent(folder: &Path) -> Result<Self> {
         let address = crate::process::free_address()?;
         let (client, store) = (http::client()?, folder.join("store"));
-        Ok(Self { address, store, process: None, client, env: Vec::new(), scheme: "http" })
+        Ok(Self { address, store, kept_in: None, process: None, client, env: Vec::new(), scheme: "http" })
     }
 
     /// A running hub.
@@ -64,6 +66,11 @@ impl Hub {
         self.env.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Keeps its store at this address, from the next start on.
+    pub fn keep_in(&mut self, url: &str) {
+        self.kept_in = Some(url.to_owned());
+    }
+
     /// Talks to it over TLS by `client`, from now on.
     pub fn speak_tls(&mut self, client: Client) {
         (self.scheme, self.client) = ("https", client);
@@ -80,7 +87,8 @@ impl Hub {
         std::fs::create_dir_all(&self.store)?;
         let mut command = Command::new(binary("pyralog-hub")?);
         command.arg("serve").arg("--listen").arg(self.address.to_string());
-        command.arg("--store").arg(format!("file://{}", self.store.display())).envs(self.env.iter().cloned());
+        let directory = || format!("file://{}", self.store.display());
+        command.arg("--store").arg(self.kept_in.clone().unwrap_or_else(directory)).envs(self.env.iter().cloned());
         self.run(command).await
     }
 

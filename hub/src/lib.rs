@@ -12,6 +12,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod http;
+mod recent;
 pub mod retention;
 pub mod run;
 pub mod scan;

@@ -7,6 +7,7 @@ mod board;
 mod chaos;
 mod clients;
 mod clock;
+mod cluster;
 mod guessing;
 mod hub_reload;
 mod hub_trouble;

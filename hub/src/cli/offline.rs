@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::table::{Align, Table, grouped};
 use super::{CliError, TokenCommand, VerifyArgs};
 use crate::auth::tokens::{self, Tokens};
-use crate::store::{self, SharedStore, StoreUrl, default_directory};
+use crate::store::{self, OpenError, SharedStore, StoreUrl, default_directory};
 use crate::verify::{Scope, verify as walk};
 
 pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
@@ -72,14 +72,10 @@ pub(super) async fn open(store: Option<&str>) -> Result<SharedStore, CliError> {
         Some(text) => text.parse().map_err(CliError::configuration)?,
         None => StoreUrl::Directory(default_directory()),
     };
-    // Opening creates a missing directory, and an empty one would pass for a store in order.
-    if let StoreUrl::Directory(path) = &url
-        && !path.is_dir()
-    {
-        let error = format!("there is no store at {}: name one with --store", path.display());
-        return Err(CliError::configuration(error));
-    }
-    store::open(&url).await.map_err(CliError::failed)
+    store::open_existing(&url).await.map_err(|error| match error {
+        OpenError::Unfit(_) => CliError::configuration(error),
+        OpenError::Store(_) => CliError::failed(error),
+    })
 }
 
 pub(super) fn token(command: TokenCommand) -> Result<ExitCode, CliError> {

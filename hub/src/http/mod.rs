@@ -53,7 +53,7 @@ impl App {
     /// The hub that `config` describes, before `store`.
     pub fn new(config: &Config, store: SharedStore, auth: Auth) -> Self {
         let inner = Inner {
-            sessions: Sessions::new(Arc::clone(&store), terms(config)),
+            sessions: Sessions::new(Arc::clone(&store), terms(config, &*store)),
             store,
             auth,
             metrics: Metrics::default(),
@@ -79,7 +79,7 @@ impl App {
         }
         let mut live = self.inner.live.write();
         *live = Arc::new(Live::new(config, Some(&live)));
-        self.inner.sessions.offer(terms(config));
+        self.inner.sessions.offer(terms(config, &*self.inner.store));
         if old.retention != config.retention {
             self.inner.reloaded.notify_one();
         }

@@ -259,11 +259,22 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// Opens the store at `url`.
+/// Opens the store at `url` for a hub, which makes what is missing.
 pub async fn open(url: &StoreUrl) -> Result<SharedStore, OpenError> {
     match url {
         StoreUrl::Directory(path) => Ok(Arc::new(open_directory(path)?)),
         StoreUrl::Bucket(url) => bucket::open(url).await,
-        StoreUrl::JetStream(url) => jetstream::open(url).await,
+        StoreUrl::JetStream(url) => jetstream::open(url, jetstream::Missing::Make).await,
+    }
+}
+
+/// Opens the store at `url` for whoever reads it: one that is not there is no empty store.
+pub async fn open_existing(url: &StoreUrl) -> Result<SharedStore, OpenError> {
+    match url {
+        StoreUrl::Directory(path) if !path.is_dir() => {
+            Err(OpenError::Unfit(format!("there is no store at {}: name one with --store", path.display())))
+        }
+        StoreUrl::JetStream(url) => jetstream::open(url, jetstream::Missing::Refuse).await,
+        _ => open(url).await,
     }
 }

@@ -7,6 +7,7 @@ mod damage;
 mod device;
 mod doors;
 mod faults;
+mod nats;
 mod pki;
 mod read;
 mod replay;
