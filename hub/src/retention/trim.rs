@@ -194,8 +194,11 @@ impl Trim<'_> {
             let mut entries = self.entries(chain, &bases);
             while let Some((base, entry)) = entries.next().await {
                 budget.spend(1);
-                // What cannot be read may have been a receipt.
-                let sound = entry.ok().flatten();
+                let sound = match entry {
+                    // What is damaged may have been a receipt.
+                    Err(StoreError::Damaged { .. }) => None,
+                    other => other?,
+                };
                 let entry = sound.as_deref().and_then(|bytes| Entry::decode(bytes).ok());
                 if entry.is_some_and(|entry| entry.base == base && matches!(entry.content(), Ok(Content::Segment(_)))) {
                     victims.push(base);
