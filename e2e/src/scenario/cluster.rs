@@ -74,12 +74,12 @@ async fn through_fire(folder: &Path, data: &Dataset, plan: &Plan, cluster: &mut 
     let mut hubs = Vec::new();
     for _ in 0..plan.hubs {
         let mut hub = Hub::absent(folder)?;
-        hub.keep_in(&store);
+        hub.keep_in(store.clone());
         hub.up().await?;
         hubs.push(hub);
     }
     let mut late = Hub::absent(folder)?;
-    late.keep_in(&store);
+    late.keep_in(store.clone());
     let agents = start_agents(folder, &hubs, &late, plan).await?;
     let fire = Fire::default();
     let random = &mut Random::new(plan.seed);

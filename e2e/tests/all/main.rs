@@ -4,6 +4,7 @@ mod account;
 mod bad_input;
 mod bad_mqtt;
 mod board;
+mod bucket;
 mod chaos;
 mod clients;
 mod clock;

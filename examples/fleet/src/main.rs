@@ -90,7 +90,7 @@ async fn run(args: &Args) -> Result<()> {
     for _ in 0..args.hubs.max(1) {
         let mut hub = Hub::absent(folder.path())?;
         if let Some(store) = &store {
-            hub.keep_in(store);
+            hub.keep_in(store.clone());
         }
         // An agent is silent between two rounds.
         hub.set("limits.max_connections", "20000");

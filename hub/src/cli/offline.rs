@@ -72,7 +72,7 @@ pub(super) async fn open(store: Option<&str>) -> Result<SharedStore, CliError> {
         Some(text) => text.parse().map_err(CliError::configuration)?,
         None => StoreUrl::Directory(default_directory()),
     };
-    store::open_existing(&url).await.map_err(|error| match error {
+    store::open_to_read(&url).await.map_err(|error| match error {
         OpenError::Unfit(_) => CliError::configuration(error),
         OpenError::Store(_) => CliError::failed(error),
     })

@@ -12,14 +12,18 @@ use bytes::Bytes;
 
 mod bucket;
 mod directory;
+mod ends;
 mod jetstream;
+mod listing;
 mod names;
 mod objects;
+mod pick;
 mod seal;
 mod trimming;
 mod url;
+mod words;
 
-pub use bucket::BucketUrl;
+pub use bucket::{BucketUrl, open_bucket};
 pub use directory::open_directory;
 pub use jetstream::JetStreamUrl;
 pub use objects::ObjectsStore;
@@ -268,13 +272,14 @@ pub async fn open(url: &StoreUrl) -> Result<SharedStore, OpenError> {
     }
 }
 
-/// Opens the store at `url` for whoever reads it: one that is not there is no empty store.
-pub async fn open_existing(url: &StoreUrl) -> Result<SharedStore, OpenError> {
+/// Opens the store at `url` for whoever looks at it: one that is not there is no empty store, and nothing is written, where that can be had.
+pub async fn open_to_read(url: &StoreUrl) -> Result<SharedStore, OpenError> {
     match url {
         StoreUrl::Directory(path) if !path.is_dir() => {
             Err(OpenError::Unfit(format!("there is no store at {}: name one with --store", path.display())))
         }
         StoreUrl::JetStream(url) => jetstream::open(url, jetstream::Missing::Refuse).await,
-        _ => open(url).await,
+        StoreUrl::Bucket(url) => bucket::open_to_read(url).await,
+        StoreUrl::Directory(_) => open(url).await,
     }
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::{Error as ObjectError, ObjectStoreExt};
 
-use super::objects::{ObjectsStore, Pick, unavailable};
+use super::objects::{ObjectsStore, failed};
+use super::pick::Pick;
 use super::{Chain, MAX_PAGE, Place, Put, StoreError, names, seal};
 
 /// Deletes that are asked for at once.
@@ -25,6 +26,9 @@ impl ObjectsStore {
                 tracing::warn!(object = %name, below, "a commit came so late that retention has passed it: reading the chain again");
                 return Ok(Put::Exists);
             }
+            if self.local.is_none() {
+                self.ends.set(&names::folder(Place::Entries(chain)), Some(base));
+            }
         }
         Ok(put)
     }
@@ -36,7 +40,7 @@ impl ObjectsStore {
             async move {
                 match self.objects.delete(&name).await {
                     Ok(()) | Err(ObjectError::NotFound { .. }) => Ok(()),
-                    Err(error) => Err(unavailable("delete", &name, error)),
+                    Err(error) => Err(failed("delete", &name, &error)),
                 }
             }
         });
@@ -54,24 +58,21 @@ impl ObjectsStore {
             let bases = local.numbers(&folder, digits, Pick::page(from, limit)).await?;
             return local.sizes(bases.into_iter().map(|base| (base, names::object(place, base))).collect()).await;
         }
+        let mut listing = match from.checked_sub(1) {
+            // A listing begins after a name.
+            Some(before) => self.objects.list_with_offset(Some(&folder), &names::numbered(&folder, digits, before)),
+            None => self.objects.list(Some(&folder)),
+        };
         let mut sizes = Vec::new();
-        let mut listing = self.objects.list(Some(&folder));
-        while let Some(found) = listing.next().await {
-            let found = found.map_err(|error| unavailable("list", &folder, error))?;
-            if let Some(base) = names::number(&found.location, digits).filter(|base| *base >= from) {
-                sizes.push((base, found.size.saturating_sub(seal::LEN as u64)));
-                // Listings come in no promised order.
-                if sizes.len() >= 2 * MAX_PAGE {
-                    keep_least(&mut sizes, limit);
-                }
+        while sizes.len() < limit.min(MAX_PAGE) {
+            let Some(found) = listing.next().await else { break };
+            let found = found.map_err(|error| failed("list", &folder, &error))?;
+            if names::is_above_numbers(&folder, &found.location, digits) {
+                break;
             }
+            let base = names::number(&found.location, digits).filter(|base| *base >= from);
+            sizes.extend(base.map(|base| (base, found.size.saturating_sub(seal::LEN as u64))));
         }
-        keep_least(&mut sizes, limit);
         Ok(sizes)
     }
-}
-
-fn keep_least(sizes: &mut Vec<(u64, u64)>, limit: usize) {
-    sizes.sort_unstable();
-    sizes.truncate(limit.min(MAX_PAGE));
 }

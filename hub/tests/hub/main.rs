@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod binary;
+mod bucket;
 mod damage;
 mod device;
 mod doors;
