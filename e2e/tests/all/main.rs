@@ -17,6 +17,7 @@ mod memory;
 mod pki;
 mod quickstart;
 mod readme_tls;
+mod retention;
 mod secrets;
 mod sidecar;
 mod small;

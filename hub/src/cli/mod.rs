@@ -14,6 +14,7 @@ mod client;
 mod offline;
 mod serve;
 mod table;
+mod trim;
 
 /// The front door of a Pyralog cluster: takes the batches of agents, stores them, and reads them back.
 #[derive(Debug, Parser)]
@@ -44,7 +45,7 @@ enum Command {
     #[command(
         after_help = "For every epoch: next offset = committed + receipted. A receipt says exactly which offsets\n\
                             will never arrive, and why: evicted (the ring was full), expired, lost (the agent's memory\n\
-                            went with a crash), corrupt."
+                            went with a crash), corrupt. Deleted is what was committed, and retention deleted since."
     )]
     Account(AccountArgs),
     /// Print the records of a log.
@@ -59,6 +60,12 @@ enum Command {
                             epoch were removed; keep an account from time to time to know where a log stood."
     )]
     Verify(VerifyArgs),
+    /// Delete what is too old or too much, oldest first, as `serve` does by its [retention].
+    #[command(after_help = "Examples:\n  pyralog-hub trim --store /var/lib/pyralog-hub --max-age 30d --dry-run\n  \
+                            pyralog-hub trim --store /var/lib/pyralog-hub --max-bytes 10GiB --log vibration\n\
+                            Deleted are records alone. What was committed and what was lost stays in the account, which also says\n\
+                            what was deleted. The last entry of each log and epoch always stays. Hubs may be at work meanwhile.")]
+    Trim(TrimArgs),
     /// Make and list tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -185,6 +192,28 @@ pub(crate) struct VerifyArgs {
     decode: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TrimArgs {
+    /// The store, as --store of `serve` takes it [default: where `serve` keeps it by default].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Delete what a hub received longer ago than this, e.g. 30d or 12h.
+    #[arg(long, value_name = "AGE")]
+    max_age: Option<String>,
+    /// Keep so much of each log of each agent, e.g. 10GiB.
+    #[arg(long, value_name = "SIZE")]
+    max_bytes: Option<String>,
+    /// Only this agent.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only this log.
+    #[arg(long)]
+    log: Option<String>,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token, print it once, and append its hash to the file.
@@ -259,6 +288,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
             Command::Account(args) => client::account(args).await,
             Command::Read(args) => client::read(args).await,
             Command::Verify(args) => offline::verify(args).await,
+            Command::Trim(args) => trim::trim(args).await,
             Command::Token(command) => offline::token(command),
         }
     })

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 use pyralog_e2e::nats::Cluster;
 use pyralog_e2e_s3::S3Server;
-use pyralog_hub::store::{Chain, ObjectsStore, Put, SharedStore, open_bucket, open_directory};
+use pyralog_hub::store::{Chain, ObjectsStore, Place, Put, SharedStore, open_bucket, open_directory};
 use pyralog_sync_protocol::entry::{Entry, Tip};
 use pyralog_sync_protocol::frame::{Reason, Receipt};
 use pyralog_sync_protocol::{ChainHash, Cursor};
@@ -159,6 +159,40 @@ async fn newer_heads_replace_older_ones() {
         }
         assert_eq!(store.heads("a", 1).await.unwrap().unwrap(), "50");
         assert_eq!(store.heads("a", 2).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn entries_below_a_mark_can_be_deleted_and_nothing_is_created_there_again() {
+    for Tried { name, store, other, .. } in stores().await.list {
+        println!("{name}");
+        for base in [0, 10, 20, 30] {
+            assert_eq!(store.commit(CHAIN, base, entry(base, base + 10, 0)).await.unwrap(), Put::Created);
+        }
+        store.note_schema(CHAIN, [9; 8]).await.unwrap();
+        assert_eq!(store.trimmed(CHAIN).await.unwrap(), None);
+        let size = |base| (base, entry(base, base + 10, 0).len() as u64);
+        assert_eq!(store.entry_sizes(CHAIN, 10, 2).await.unwrap(), [size(10), size(20)]);
+        for below in [10, 20] {
+            assert_eq!(store.put_trimmed(CHAIN, below, Bytes::from(below.to_string())).await.unwrap(), Put::Created);
+        }
+        assert_eq!(other.put_trimmed(CHAIN, 20, Bytes::from_static(b"other")).await.unwrap(), Put::Exists);
+        for view in [&store, &other] {
+            assert_eq!(view.trimmed(CHAIN).await.unwrap(), Some((20, Bytes::from_static(b"20"))));
+            assert_eq!(view.numbers(Place::Trimmed(CHAIN), 0, 10).await.unwrap(), [20], "older marks go");
+            view.remove_entries(CHAIN, &[0, 10]).await.unwrap();
+            assert_eq!(view.bases(CHAIN, 0, 10).await.unwrap(), [20, 30], "marks do not pass for entries");
+            assert_eq!(view.entry_sizes(CHAIN, 0, 10).await.unwrap(), [size(20), size(30)]);
+            assert_eq!(view.base_at(CHAIN, 19).await.unwrap(), None);
+        }
+        for base in [0, 10, 15] {
+            assert_eq!(other.commit(CHAIN, base, entry(base, base + 1, 0)).await.unwrap(), Put::Exists, "{base}");
+        }
+        for view in [&store, &other] {
+            assert_eq!(view.last_entry(CHAIN).await.unwrap(), Some((30, entry(30, 40, 0))));
+        }
+        assert_eq!(other.commit(CHAIN, 40, entry(40, 50, 0)).await.unwrap(), Put::Created);
+        assert_eq!(store.last_entry(CHAIN).await.unwrap(), Some((40, entry(40, 50, 0))));
     }
 }
 
