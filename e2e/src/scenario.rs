@@ -4,6 +4,7 @@
 
 pub mod crash;
 pub mod fence;
+pub mod hubs;
 pub mod overflow;
 pub mod round_trip;
 

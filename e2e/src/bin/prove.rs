@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use pyralog_e2e::agent::{Agent, Options};
 use pyralog_e2e::dataset::Dataset;
-use pyralog_e2e::scenario::{Figures, crash, fence, overflow, round_trip};
+use pyralog_e2e::scenario::{Figures, crash, fence, hubs, overflow, round_trip};
 use pyralog_e2e::{Result, generate, rate};
 
 /// Runs the proofs.
@@ -26,7 +26,10 @@ struct Args {
     /// Folder of the data sets.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Cases to run: round-trip, overflow, crash, fence, rate. All of them if none is named.
+    /// How long hubs are killed in the cases of several hubs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    seconds: u64,
+    /// Cases to run: round-trip, overflow, crash, fence, two-hubs, three-hubs, rate. All of them if none is named.
     cases: Vec<Case>,
 }
 
@@ -36,10 +39,12 @@ enum Case {
     Overflow,
     Crash,
     Fence,
+    TwoHubs,
+    ThreeHubs,
     Rate,
 }
 
-const ALL: [(Case, &str); 5] = [
+const ALL: [(Case, &str); 7] = [
     (
         Case::RoundTrip,
         "all records by HTTP and MQTT, hub killed thrice: bit-exact, in order, once, nothing written to disk",
@@ -47,6 +52,8 @@ const ALL: [(Case, &str); 5] = [
     (Case::Overflow, "4 MiB ring, hub away: committed + receipted = accepted, VmHWM under 20 MiB"),
     (Case::Crash, "agent killed -9: new epoch, the rest of the old one lost by receipt, nothing twice"),
     (Case::Fence, "two agents with one id: the older is fenced and says so"),
+    (Case::TwoHubs, "two hubs, each request to another, killed -9 at random: every record once"),
+    (Case::ThreeHubs, "three hubs, likewise"),
     (Case::Rate, "MQTT QoS 1 acknowledged per second, at least mosquitto's"),
 ];
 
@@ -79,7 +86,7 @@ async fn run(args: &Args) -> Result<bool> {
         }
         let folder = tempfile::tempdir()?;
         let begun = Instant::now();
-        let outcome = prove(case, folder.path(), &data).await;
+        let outcome = prove(case, folder.path(), &data, args.seconds).await;
         let seconds = begun.elapsed().as_secs_f64();
         match outcome {
             Ok(figures) => println!("PASS {promise} [{seconds:.1} s]\n     {figures}"),
@@ -92,7 +99,9 @@ async fn run(args: &Args) -> Result<bool> {
     Ok(all_passed)
 }
 
-async fn prove(case: Case, folder: &Path, data: &Dataset) -> Result<Figures> {
+async fn prove(case: Case, folder: &Path, data: &Dataset, seconds: u64) -> Result<Figures> {
+    let hubs =
+        |hubs, seed| hubs::Size { hubs, policy: "round-robin", time: Duration::from_secs(seconds), seed, limit: LIMIT };
     match case {
         Case::RoundTrip => round_trip::run(folder, data, LIMIT).await,
         Case::Overflow => {
@@ -101,6 +110,8 @@ async fn prove(case: Case, folder: &Path, data: &Dataset) -> Result<Figures> {
         }
         Case::Crash => crash::run(folder, data, LIMIT).await,
         Case::Fence => fence::run(folder, data, LIMIT).await,
+        Case::TwoHubs => hubs::run(folder, data, &hubs(2, 61)).await,
+        Case::ThreeHubs => hubs::run(folder, data, &hubs(3, 62)).await,
         Case::Rate => rates(folder, data).await,
     }
 }

@@ -11,6 +11,7 @@ mod clock;
 mod guessing;
 mod hub_reload;
 mod hub_trouble;
+mod hubs;
 mod lifecycle;
 mod memory;
 mod pki;
