@@ -1,10 +1,11 @@
-//! A bounded map that forgets what was not used lately.
+//! A bounded memory of what was used lately.
 
 use std::hash::Hash;
 
 use hashbrown::{Equivalent, HashMap};
 
 /// A map that keeps what was used lately: two generations, of which the older is dropped when the younger is full.
+#[derive(Debug)]
 pub(crate) struct Recent<K, V, const CAPACITY: usize> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
@@ -28,6 +29,7 @@ impl<K: Eq + Hash, V, const CAPACITY: usize> Recent<K, V, CAPACITY> {
         self.young.get_mut(key)
     }
 
+    /// Keeps a value, for which another may be forgotten.
     pub(crate) fn put(&mut self, key: K, value: V) {
         if self.young.len() >= CAPACITY / 2 {
             self.old = std::mem::take(&mut self.young);
@@ -46,17 +48,15 @@ impl<K: Eq + Hash, V, const CAPACITY: usize> Recent<K, V, CAPACITY> {
 mod tests {
     use super::*;
 
-    const CAPACITY: usize = 1_024;
-
     #[test]
     fn what_is_used_stays_and_the_rest_is_forgotten_in_time() {
-        let mut recent = Recent::<Box<str>, usize, CAPACITY>::default();
+        let mut recent = Recent::<Box<str>, usize, 8>::default();
         recent.put("used".into(), 1);
         recent.put("unused".into(), 2);
-        for round in 0..CAPACITY {
+        for round in 0..8 {
             recent.put(format!("{round}").into(), round);
             assert_eq!(recent.get("used"), Some(&1));
-            assert!(recent.young.len() + recent.old.len() <= CAPACITY + 1);
+            assert!(recent.young.len() + recent.old.len() <= 8 + 1);
         }
         assert_eq!(recent.get("unused"), None);
     }

@@ -82,7 +82,7 @@ fn receipts_know_their_times(data: &Dataset, epoch: &crate::account::EpochAccoun
     Ok(())
 }
 
-/// The data again and again, with later times.
+/// The data again and again, each time later.
 pub(super) fn repeated(data: &Dataset, rounds: usize) -> Dataset {
     let span =
         data.rows.last().zip(data.rows.first()).map_or(0, |(last, first)| last.time - first.time + 1_000_000_000);

@@ -8,6 +8,7 @@ mod bucket;
 mod chaos;
 mod clients;
 mod clock;
+mod cluster;
 mod guessing;
 mod hub_reload;
 mod hub_trouble;

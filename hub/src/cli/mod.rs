@@ -73,8 +73,8 @@ pub(crate) struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:7390].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where to keep entries: a directory, as file:///path or plain path; or a bucket, as
-    /// s3://bucket/prefix?region=…, with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    /// Where to keep entries: a directory, as file:///path or plain path; a bucket, as s3://bucket/prefix?region=…,
+    /// with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or streams, as nats://host:4222/STREAM.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// File of hashed tokens; without it, or --tls-client-ca, the hub only listens on this machine.
@@ -171,7 +171,7 @@ pub(crate) struct ReadArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The store: a directory, as file:///path or plain path, or a bucket, as s3://bucket/prefix [default: where `serve` keeps it by default].
+    /// The store, as `serve` is given it [default: where `serve` keeps it by default].
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Only this agent.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::table::{Align, Table, grouped};
 use super::{CliError, TokenCommand, VerifyArgs};
 use crate::auth::tokens::{self, Tokens};
-use crate::store::{self, StoreUrl, default_directory};
+use crate::store::{self, OpenError, StoreUrl, default_directory};
 use crate::verify::{Scope, verify as walk};
 
 pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
@@ -14,14 +14,10 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
         Some(text) => text.parse().map_err(CliError::configuration)?,
         None => StoreUrl::Directory(default_directory()),
     };
-    // Opening creates a missing directory, and an empty one would pass for a store in order.
-    if let StoreUrl::Directory(path) = &url
-        && !path.is_dir()
-    {
-        let error = format!("there is no store at {}: name one with --store", path.display());
-        return Err(CliError::configuration(error));
-    }
-    let store = store::open_to_read(&url).await.map_err(CliError::failed)?;
+    let store = store::open_to_read(&url).await.map_err(|error| match error {
+        OpenError::Unfit(_) => CliError::configuration(error),
+        OpenError::Store(_) => CliError::failed(error),
+    })?;
     let heads = [
         ("AGENT", Align::Left),
         ("LOG", Align::Left),

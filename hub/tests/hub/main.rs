@@ -8,6 +8,7 @@ mod damage;
 mod device;
 mod doors;
 mod faults;
+mod nats;
 mod pki;
 mod read;
 mod slow_readers;
