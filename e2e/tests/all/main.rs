@@ -12,6 +12,7 @@ mod cluster;
 mod guessing;
 mod hub_reload;
 mod hub_trouble;
+mod hubs;
 mod lifecycle;
 mod memory;
 mod pki;
