@@ -26,7 +26,7 @@ const SERVERS: usize = 3;
 /// Rows in one write of a feeder, and its pause after each.
 const CHUNK: usize = 250;
 /// The same for the agent with the smallest ring, which is to overflow.
-const FLOOD: usize = 40 * CHUNK;
+const FLOOD: usize = 8 * CHUNK;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Rows that a feeder sends at least, whatever happens around it.
