@@ -6,6 +6,8 @@
 //! and ends in the [`store`]. Readers pass [`http`] too, and get records by [`scan`] and sums by [`account`].
 
 pub mod account;
+#[cfg(feature = "lake")]
+pub mod archive;
 pub mod auth;
 pub mod cli;
 mod clock;

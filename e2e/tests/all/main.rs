@@ -10,6 +10,7 @@ mod clock;
 mod guessing;
 mod hub_reload;
 mod hub_trouble;
+mod lake;
 mod lifecycle;
 mod memory;
 mod pki;

@@ -9,7 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use pyralog_service::credential_or_path;
 
 use crate::auth::tokens::Scope;
+use crate::store::{self, OpenError, SharedStore, StoreUrl, default_directory};
 
+#[cfg(feature = "lake")]
+mod archive;
 mod client;
 mod offline;
 mod serve;
@@ -59,6 +62,16 @@ enum Command {
                             epoch were removed; keep an account from time to time to know where a log stood."
     )]
     Verify(VerifyArgs),
+    /// Move what a store holds into Parquet files that any engine reads.
+    #[cfg(feature = "lake")]
+    #[command(
+        after_help = "Each log becomes a table, LAKE/log=NAME/date=YYYY-MM-DD/*.parquet, with a Delta log beside it; receipts\n\
+                            are LAKE/receipts/. Every record is there once, whatever is killed and however many archivers run.\n\
+                            With --once, exit code 1 says that something damaged was left out.\n\n\
+                            Examples:\n  pyralog-hub archive --store ./pyralog-store --lake ./lake --once\n  \
+                            duckdb -c \"SELECT agent, count(*) FROM './lake/log=climate/*/*.parquet' GROUP BY agent\""
+    )]
+    Archive(ArchiveArgs),
     /// Make and list tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -184,6 +197,33 @@ pub(crate) struct VerifyArgs {
     decode: bool,
 }
 
+/// Flags of `archive`.
+#[cfg(feature = "lake")]
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// The store, as `serve` takes it [default: where `serve` keeps it by default].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The lake: a directory, as file:///path or plain path.
+    #[arg(long, value_name = "URL")]
+    lake: String,
+    /// Archive all there is, and end.
+    #[arg(long)]
+    once: bool,
+    /// How often to look for more.
+    #[arg(long, value_name = "TIME", default_value = "15m", conflicts_with = "once")]
+    interval: humantime::Duration,
+    /// Records of a log that are worth a file.
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000, conflicts_with = "once")]
+    min_rows: u64,
+    /// How long fewer records wait for more.
+    #[arg(long, value_name = "TIME", default_value = "1h", conflicts_with = "once")]
+    max_delay: humantime::Duration,
+    /// What to log: error, warn, info, debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: String,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token, print it once, and append its hash to the file.
@@ -229,6 +269,25 @@ impl CliError {
     }
 }
 
+/// Opens a store that must be there.
+async fn existing_store(url: Option<&str>) -> Result<SharedStore, CliError> {
+    let url: StoreUrl = match url {
+        Some(text) => text.parse().map_err(CliError::configuration)?,
+        None => StoreUrl::Directory(default_directory()),
+    };
+    // Opening creates a missing directory, and an empty one would pass for a store in order.
+    if let StoreUrl::Directory(path) = &url
+        && !path.is_dir()
+    {
+        let error = format!("there is no store at {}: name one with --store", path.display());
+        return Err(CliError::configuration(error));
+    }
+    store::open(&url).await.map_err(|error| match error {
+        OpenError::Unfit(reason) => CliError::configuration(reason),
+        other => CliError::failed(other),
+    })
+}
+
 /// What can be asked, for whoever documents it.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -258,6 +317,8 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
             Command::Account(args) => client::account(args).await,
             Command::Read(args) => client::read(args).await,
             Command::Verify(args) => offline::verify(args).await,
+            #[cfg(feature = "lake")]
+            Command::Archive(args) => archive::archive(args).await,
             Command::Token(command) => offline::token(command),
         }
     })

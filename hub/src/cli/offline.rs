@@ -4,24 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::table::{Align, Table, grouped};
-use super::{CliError, TokenCommand, VerifyArgs};
+use super::{CliError, TokenCommand, VerifyArgs, existing_store};
 use crate::auth::tokens::{self, Tokens};
-use crate::store::{self, StoreUrl, default_directory};
 use crate::verify::{Scope, verify as walk};
 
 pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
-    let url: StoreUrl = match &args.store {
-        Some(text) => text.parse().map_err(CliError::configuration)?,
-        None => StoreUrl::Directory(default_directory()),
-    };
-    // Opening creates a missing directory, and an empty one would pass for a store in order.
-    if let StoreUrl::Directory(path) = &url
-        && !path.is_dir()
-    {
-        let error = format!("there is no store at {}: name one with --store", path.display());
-        return Err(CliError::configuration(error));
-    }
-    let store = store::open(&url).await.map_err(CliError::failed)?;
+    let store = existing_store(args.store.as_deref()).await?;
     let heads = [
         ("AGENT", Align::Left),
         ("LOG", Align::Left),
