@@ -1,6 +1,6 @@
 """Reads a table of a lake with an engine and prints count, sum, min and max of each column as JSON: read_lake.py ENGINE TABLE [FLOATS].
 
-ENGINE is duckdb, polars, pyarrow, delta (the deltalake package) or spark; FLOATS names columns, separated by commas.
+ENGINE is duckdb, polars, polars-delta, pyarrow, delta (the deltalake package) or spark; FLOATS names columns, separated by commas.
 """
 
 import json
@@ -18,14 +18,30 @@ def duckdb():
     files = f"read_parquet('{table}/*/*.parquet', hive_partitioning = true, union_by_name = true)"
     rows, first, last, dates, *cells = duckdb.sql(
         f"SELECT count(*), epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT date), {wanted} FROM {files}"
-    ).fetchone()
+    ).fetchall()[0]
     return rows, first, last, dates, cells
 
 
 def polars():
+    import glob
+
     import polars
 
-    frame = polars.scan_parquet(f"{table}/*/*.parquet", hive_partitioning=True, missing_columns="insert", extra_columns="ignore")
+    # One scan has the columns of its first file.
+    files = sorted(glob.glob(f"{table}/*/*.parquet"))
+    scans = [polars.scan_parquet(file, hive_partitioning=True) for file in files]
+    return of_polars(polars.concat(scans, how="diagonal"))
+
+
+def polars_delta():
+    import polars
+
+    return of_polars(polars.scan_delta(table))
+
+
+def of_polars(frame):
+    import polars
+
     cells = [polars.len(), polars.col("time").min().dt.timestamp("us").alias("first"), polars.col("time").max().dt.timestamp("us").alias("last")]
     cells.append(polars.col("date").n_unique())
     for name in numbers:
@@ -61,9 +77,7 @@ def pyarrow():
 def delta():
     import deltalake
 
-    opened = deltalake.DeltaTable(table)
-    reader = getattr(opened, "to_pyarrow_dataset", None)
-    return of_arrow(reader())
+    return of_arrow(deltalake.DeltaTable(table).to_pyarrow_dataset())
 
 
 def spark():
@@ -80,6 +94,6 @@ def spark():
     return rows, first, last, dates, cells
 
 
-rows, first, last, dates, cells = {"duckdb": duckdb, "polars": polars, "pyarrow": pyarrow, "delta": delta, "spark": spark}[engine]()
+rows, first, last, dates, cells = {"duckdb": duckdb, "polars": polars, "polars-delta": polars_delta, "pyarrow": pyarrow, "delta": delta, "spark": spark}[engine]()
 columns = {name: [float(cell) for cell in cells[4 * index : 4 * index + 4]] for index, name in enumerate(numbers)}
 print(json.dumps({"rows": rows, "first": first, "last": last, "dates": dates, "columns": columns}))

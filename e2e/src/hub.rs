@@ -11,13 +11,15 @@ use crate::process::{Process, address_in, binary};
 use crate::table::Table;
 use crate::{Result, http, wait};
 
-/// A hub over a directory, running or not.
+/// A hub, running or not; over a directory, if nothing else was said.
 #[derive(Debug)]
 pub struct Hub {
     /// Where it listens.
     pub address: SocketAddr,
     /// The directory of its store.
     pub store: PathBuf,
+    /// The address of another store.
+    elsewhere: Option<String>,
     process: Option<Process>,
     client: Client,
     env: Vec<(String, String)>,
@@ -32,7 +34,7 @@ impl Hub {
     pub fn absent(folder: &Path) -> Result<Self> {
         let address = crate::process::free_address()?;
         let (client, store) = (http::client()?, folder.join("store"));
-        Ok(Self { address, store, process: None, client, env: Vec::new(), scheme: "http" })
+        Ok(Self { address, store, elsewhere: None, process: None, client, env: Vec::new(), scheme: "http" })
     }
 
     /// A running hub.
@@ -59,6 +61,15 @@ impl Hub {
         self.env.push((format!("PYRALOG_{}", key.to_uppercase().replace('.', "__")), value.to_owned()));
     }
 
+    /// Keeps entries in the store at `url`, from the next start on.
+    pub fn keep_in(&mut self, url: String) {
+        self.elsewhere = Some(url);
+    }
+
+    fn store_url(&self) -> String {
+        self.elsewhere.clone().unwrap_or_else(|| format!("file://{}", self.store.display()))
+    }
+
     /// Sets a variable of its environment, from the next start on.
     pub fn env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -80,7 +91,7 @@ impl Hub {
         std::fs::create_dir_all(&self.store)?;
         let mut command = Command::new(binary("pyralog-hub")?);
         command.arg("serve").arg("--listen").arg(self.address.to_string());
-        command.arg("--store").arg(format!("file://{}", self.store.display())).envs(self.env.iter().cloned());
+        command.arg("--store").arg(self.store_url()).envs(self.env.iter().cloned());
         self.run(command).await
     }
 
@@ -154,7 +165,7 @@ impl Hub {
     /// When it finds a fault.
     pub fn verify(&self) -> Result<String> {
         let mut command = Command::new(binary("pyralog-hub")?);
-        let out = command.arg("verify").arg("--store").arg(format!("file://{}", self.store.display())).output()?;
+        let out = command.arg("verify").arg("--store").arg(self.store_url()).envs(self.env.iter().cloned()).output()?;
         let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         if out.status.success() { Ok(said) } else { Err(format!("verify: {}: {said}", out.status).into()) }
     }

@@ -13,6 +13,7 @@ pub mod http;
 pub mod hub;
 pub mod memory;
 pub mod mqtt;
+pub mod nats;
 pub mod packets;
 pub mod process;
 pub mod proxy;

@@ -29,6 +29,19 @@ pub async fn output(name: &str, mut command: Command) -> Result<String> {
     Err(format!("{name} ended with {}:\n{said}{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
 }
 
+/// A program that `cargo xtask setup` installs beside the Python clients.
+///
+/// # Errors
+/// When it is not there.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let interpreter = interpreter()?;
+    let program = interpreter.with_file_name(name);
+    match program.is_file() {
+        true => Ok(program),
+        false => Err(format!("{} is missing; run `cargo xtask setup`", program.display()).into()),
+    }
+}
+
 fn interpreter() -> Result<PathBuf> {
     if let Some(python) = std::env::var_os("PYRALOG_PYTHON") {
         return Ok(python.into());

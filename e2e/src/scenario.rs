@@ -2,6 +2,7 @@
 //!
 //! Each scenario starts its own agent and hub in a folder of its own, checks all that it promises, and returns figures.
 
+pub mod cluster;
 pub mod crash;
 pub mod fence;
 pub mod overflow;

@@ -13,6 +13,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod http;
+mod recent;
 pub mod run;
 pub mod scan;
 pub mod session;

@@ -17,7 +17,7 @@ const TYPE_KEY: &str = "pyralog.type";
 
 /// The type of a log's column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A short string that names the series.
     Tag,
     /// A 64-bit float.
@@ -46,7 +46,7 @@ impl Kind {
     ];
 
     /// The type that an incoming Arrow column has.
-    pub fn of(data_type: &DataType) -> Option<Self> {
+    pub(crate) fn of(data_type: &DataType) -> Option<Self> {
         Some(match data_type {
             DataType::Dictionary(..) => Self::Tag,
             DataType::Float64 => Self::F64,
@@ -60,7 +60,7 @@ impl Kind {
     }
 
     /// The type in a table's batches.
-    pub fn arrow(self) -> DataType {
+    pub(crate) fn arrow(self) -> DataType {
         match self {
             Self::Tag => dictionary(),
             Self::F64 => DataType::Float64,
@@ -83,27 +83,27 @@ impl Kind {
 
 /// One column of a log in its table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
+pub(crate) struct Column {
     /// The name in the table.
-    pub name: String,
+    pub(crate) name: String,
     /// The name as the log wrote it, with the suffixes that it needed.
     source: String,
     /// Its type.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 /// A log's columns in its table; they are only ever added to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Columns(Vec<Column>);
+pub(crate) struct Columns(Vec<Column>);
 
 impl Columns {
     /// The log's columns.
-    pub fn of_log(&self) -> &[Column] {
+    pub(crate) fn of_log(&self) -> &[Column] {
         &self.0
     }
 
     /// Where the columns of a segment belong; adds those that are not there yet.
-    pub fn place(&mut self, segment: &[(&str, Kind)]) -> Vec<usize> {
+    pub(crate) fn place(&mut self, segment: &[(&str, Kind)]) -> Vec<usize> {
         let mut places = vec![usize::MAX; segment.len()];
         // Plain names first: `temp__utf8` may be a name of its own in this segment, and what `temp` is called elsewhere.
         for (place, (name, kind)) in places.iter_mut().zip(segment) {
@@ -137,7 +137,7 @@ impl Columns {
     }
 
     /// The schema of the table's batches.
-    pub fn arrow(&self) -> SchemaRef {
+    pub(crate) fn arrow(&self) -> SchemaRef {
         let own = [
             Field::new("agent", dictionary(), false),
             Field::new("epoch", DataType::Int64, false),
@@ -170,8 +170,9 @@ impl Columns {
             let (word, ty) = column.kind.names();
             delta_field(&column.name, ty, json!({ NAME_KEY: column.source, TYPE_KEY: word }))
         });
-        let date = std::iter::once(delta_field("date", "date", json!({})));
-        json!({ "type": "struct", "fields": own.chain(of_log).chain(date).collect::<Vec<_>>() }).to_string()
+        // A reader that takes columns from names of folders meets `log=…` there, and some want it to be known.
+        let folders = [("log", "string"), ("date", "date")].map(|(name, ty)| delta_field(name, ty, json!({})));
+        json!({ "type": "struct", "fields": own.chain(of_log).chain(folders).collect::<Vec<_>>() }).to_string()
     }
 
     /// Reads what [`Self::delta`] wrote; says what has been changed since.

@@ -19,9 +19,6 @@ const MARK_TEXT: &str = "{\"pyralog_lake\":1}\n";
 /// Longest encoded name of a folder; file systems take 255 bytes.
 const MAX_FOLDER: usize = 200;
 
-/// The folder of the table of receipts.
-pub(crate) const RECEIPTS: &str = "receipts";
-
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
 
 /// A folder of tables.
@@ -46,6 +43,9 @@ pub enum LakeError {
         /// The environment's own words.
         reason: String,
     },
+    /// It cannot be reached.
+    #[error("the lake is out of reach: {0}")]
+    Unreachable(String),
     /// It is not as it must be, and stays so until a person changes it.
     #[error("{0}")]
     Unfit(String),
@@ -123,24 +123,6 @@ impl Lake {
         &self.address
     }
 
-    /// The object store, for engines.
-    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
-        &self.objects
-    }
-
-    /// The logs that have a table, ascending.
-    pub async fn logs(&self) -> Result<Vec<String>, LakeError> {
-        let listing = self.objects.list_with_delimiter(None).await.map_err(|error| unavailable("list", "/", error))?;
-        let mut logs = Vec::new();
-        for folder in listing.common_prefixes {
-            let Some(encoded) = folder.filename().and_then(|part| part.strip_prefix("log=")) else { continue };
-            let Ok(decoded) = percent_decode_str(encoded).decode_utf8() else { continue };
-            logs.push(decoded.into_owned());
-        }
-        logs.sort();
-        Ok(logs)
-    }
-
     /// A lake where a mark says so, or where nothing is yet; and creates must be refused where something is.
     async fn checked(self) -> Result<Self, LakeError> {
         let unfit = |reason: &str| Err(LakeError::Unfit(format!("{}: {reason}", self.address)));
@@ -187,7 +169,7 @@ impl Lake {
         }
     }
 
-    /// Creates an object where there is none; it is durable afterwards, whoever created it.
+    /// Creates an object where there is none; it is durable afterwards, whoever created it, once its table's folder is settled.
     pub(crate) async fn create(&self, name: &str, bytes: Bytes) -> Result<Put, LakeError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = match self.objects.put_opts(&path(name)?, PutPayload::from_bytes(bytes), options).await {
@@ -226,19 +208,21 @@ impl Lake {
         found.try_collect().await.map_err(|error| unavailable("list", folder, error))
     }
 
-    /// Makes a file and the folders to it survive a power cut.
+    /// Makes a file survive a power cut, as far as its folder is known to.
     async fn settle(&self, name: &str) -> Result<(), LakeError> {
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.sync(name, vec![name.to_owned(), folder.to_owned()]).await
+    }
+
+    /// Makes the folders in a table's folder, and that itself, survive a power cut.
+    pub(crate) async fn settle_folder(&self, folder: &str) -> Result<(), LakeError> {
+        self.sync(folder, vec![folder.to_owned(), String::new()]).await
+    }
+
+    async fn sync(&self, name: &str, what: Vec<String>) -> Result<(), LakeError> {
         let Some(root) = self.directory.clone() else { return Ok(()) };
-        let shown = name.to_owned();
-        let settled = tokio::task::spawn_blocking(move || {
-            let mut at = root.join(&shown);
-            std::fs::File::open(&at)?.sync_all()?;
-            while at.pop() && at.starts_with(&*root) {
-                std::fs::File::open(&at)?.sync_all()?;
-            }
-            Ok::<_, std::io::Error>(())
-        });
-        match settled.await {
+        let sync = move || what.iter().try_for_each(|name| std::fs::File::open(root.join(name))?.sync_all());
+        match tokio::task::spawn_blocking(sync).await {
             Ok(Ok(())) => Ok(()),
             // Another archiver has replaced and deleted it meanwhile.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -16,7 +16,6 @@ mod receipts;
 mod rows;
 mod table;
 
-pub use columns::{Column, Columns, Kind};
 pub use lake::{Lake, LakeError};
 pub use plan::{Plan, Receipt, Source, Work};
 pub use rows::Rows;

@@ -8,8 +8,13 @@ use chrono::DateTime;
 use serde_json::json;
 
 use crate::columns::delta_field;
-use crate::lake::LakeError;
-use crate::plan::Receipt;
+use crate::delta::{self, Action, Snapshot};
+use crate::lake::{Lake, LakeError, Put};
+use crate::plan::{Plan, Receipt, Work};
+use crate::table::{MAX_RACES, added, encoded, new_metadata, number};
+
+/// The folder of the table.
+const FOLDER: &str = "receipts";
 
 const COLUMNS: [(&str, &str); 10] = [
     ("agent", "string"),
@@ -24,8 +29,50 @@ const COLUMNS: [(&str, &str); 10] = [
     ("received_at", "timestamp"),
 ];
 
+/// Puts a finished plan's receipts into the table, once: it keeps, for each log, the last plan whose receipts it has.
+pub(crate) async fn store(lake: &Lake, log: &str, plan: &Plan) -> Result<(), LakeError> {
+    let Work::Append { receipts, .. } = &plan.work else { return Ok(()) };
+    if receipts.is_empty() {
+        return Ok(());
+    }
+    let (batch, date) = batch(log, receipts, plan.at)?;
+    let (app, path) = (format!("log:{log}"), plan.file(&date));
+    let (bytes, stats) = encoded(batch, Vec::new()).await?;
+    let mut state = delta::load(lake, FOLDER).await?;
+    for _ in 0..MAX_RACES {
+        if state.txn(&app).is_some_and(|last| last >= number(plan.number)) {
+            return Ok(());
+        }
+        let full = format!("{FOLDER}/{path}");
+        let size = match lake.create(&full, bytes.clone()).await? {
+            Put::Created => None,
+            Put::Exists => lake.size(&full).await?,
+        };
+        let size = size.unwrap_or(bytes.len() as u64);
+        let mut actions = head(&state, plan);
+        actions.extend([
+            Action::info("WRITE", plan.at),
+            added(path.clone(), &[("date", &date)], size, plan, stats.clone()),
+            Action::txn(app.clone(), number(plan.number), plan.at),
+        ]);
+        if delta::commit(lake, FOLDER, &mut state, &actions).await? {
+            return Ok(());
+        }
+    }
+    let reason = "others commit to it all the time; run fewer archivers".into();
+    Err(LakeError::Foreign { name: format!("the table {FOLDER}"), reason })
+}
+
+/// The lines that make the table.
+fn head(state: &Snapshot, plan: &Plan) -> Vec<Action> {
+    match state.version {
+        Some(_) => Vec::new(),
+        None => vec![Action::protocol(), Action::metadata(new_metadata("_receipts", delta(), &["date"], plan))],
+    }
+}
+
 /// The schema of its batches.
-pub(crate) fn schema() -> Schema {
+fn schema() -> Schema {
     let ty = |ty| match ty {
         "string" => DataType::Utf8,
         "long" => DataType::Int64,
@@ -35,13 +82,13 @@ pub(crate) fn schema() -> Schema {
 }
 
 /// The schema as Delta writes it.
-pub(crate) fn delta() -> String {
+fn delta() -> String {
     let fields = COLUMNS.into_iter().chain([("date", "date")]).map(|(name, ty)| delta_field(name, ty, json!({})));
     json!({ "type": "struct", "fields": fields.collect::<Vec<_>>() }).to_string()
 }
 
 /// Receipts as rows, and the date under which those of one plan stand: when the plan was made.
-pub(crate) fn batch(log: &str, receipts: &[Receipt], at: i64) -> Result<(RecordBatch, String), LakeError> {
+fn batch(log: &str, receipts: &[Receipt], at: i64) -> Result<(RecordBatch, String), LakeError> {
     let text = |of: &dyn Fn(&Receipt) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(receipts.iter().map(of)))
     };

@@ -43,7 +43,7 @@ impl Rows {
     }
 
     /// The columns with which they began, and those that came.
-    pub fn columns(&self) -> &Columns {
+    pub(crate) fn columns(&self) -> &Columns {
         &self.columns
     }
 
@@ -136,14 +136,6 @@ impl Rows {
     pub(crate) fn sorted(&mut self, date: &str) -> Result<RecordBatch, LakeError> {
         let batches = self.days.remove(date).unwrap_or_default();
         sorted(&self.columns, batches)
-    }
-
-    /// The rows of all dates, under the columns as they are now; they are gone afterwards.
-    pub fn drain(&mut self) -> Result<Vec<RecordBatch>, LakeError> {
-        let schema = self.columns.arrow();
-        let batches = std::mem::take(&mut self.days).into_values().flatten();
-        (self.bytes, self.count) = (0, 0);
-        batches.map(|batch| widened(&batch, &schema)).collect()
     }
 }
 

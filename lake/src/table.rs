@@ -8,7 +8,7 @@ use crate::columns::Columns;
 use crate::compact;
 use crate::delta::{self, Action, Add, Metadata, Remove, Snapshot};
 use crate::file;
-use crate::lake::{Lake, LakeError, Put, RECEIPTS, folder};
+use crate::lake::{Lake, LakeError, Put, folder};
 use crate::plan::{Plan, Receipt, Source, Work, plan_of};
 use crate::receipts;
 use crate::rows::Rows;
@@ -18,7 +18,7 @@ const DONE: &str = "pyralog:plan";
 const GIVEN_UP: &str = "pyralog:given-up";
 
 /// How often a commit is tried against others.
-const MAX_RACES: usize = 1_000;
+pub(crate) const MAX_RACES: usize = 1_000;
 
 /// Finished plans that are kept.
 const KEPT_PLANS: u64 = 16;
@@ -100,11 +100,6 @@ impl Table {
         &self.log
     }
 
-    /// Its columns.
-    pub fn columns(&self) -> &Columns {
-        &self.columns
-    }
-
     /// Where the archive of a chain stands.
     pub fn mark(&self, agent: &str, epoch: u32) -> Mark {
         let version = self.state.txn(&mark_id(agent, epoch)).unwrap_or_default().max(0).unsigned_abs();
@@ -131,14 +126,6 @@ impl Table {
     /// When its last plan was made, Unix milliseconds; `None` for a table without any.
     pub fn last_step(&self) -> Option<i64> {
         self.state.txns.get(DONE)?.last_updated
-    }
-
-    /// Its files, relative to the lake, with their rows and bounds as Delta says them.
-    pub fn files(&self) -> impl Iterator<Item = (String, &str, u64)> {
-        self.state
-            .files
-            .values()
-            .map(|add| (format!("{}/{}", self.folder, add.path), add.stats.as_deref().unwrap_or(""), add.size))
     }
 
     /// Room for records of this table.
@@ -252,7 +239,7 @@ impl Table {
                 // Written by another archiver, perhaps of another version: the same rows, not the same bytes.
                 Put::Exists => size = self.lake.size(&full).await?.unwrap_or(size),
             }
-            actions.push(added(name, Some(date), size, plan, stats));
+            actions.push(added(name, &[("log", &self.log), ("date", &date)], size, plan, stats));
         }
         actions.extend(self.marks(plan));
         finished.by_us = self.commit(plan, actions).await?;
@@ -279,9 +266,8 @@ impl Table {
             }
             all.extend(actions.iter().cloned());
             all.push(Action::txn(DONE.into(), number(plan.number), plan.at));
-            if self.put(&all).await? {
-                self.refresh().await?;
-                delta::write_checkpoint(&self.lake, &self.folder, &self.state).await?;
+            if delta::commit(&self.lake, &self.folder, &mut self.state, &all).await? {
+                self.look()?;
                 return Ok(true);
             }
         }
@@ -293,16 +279,14 @@ impl Table {
 
     /// The lines that a commit begins with when it makes the table or widens it.
     fn head(&self, plan: &Plan) -> Vec<Action> {
-        let mut metadata = self.state.metadata.clone().unwrap_or_else(|| new_metadata(&self.log, plan));
+        let mut metadata = self
+            .state
+            .metadata
+            .clone()
+            .unwrap_or_else(|| new_metadata(&self.log, plan.schema.clone(), &["log", "date"], plan));
         metadata.schema_string = plan.schema.clone();
         let protocol = self.state.version.is_none().then(Action::protocol);
         protocol.into_iter().chain([Action::metadata(metadata)]).collect()
-    }
-
-    async fn put(&self, actions: &[Action]) -> Result<bool, LakeError> {
-        let bytes = delta::lines(actions).map_err(LakeError::ours)?;
-        let name = format!("{}/_delta_log/{:020}.json", self.folder, self.state.next_version());
-        Ok(self.lake.create(&name, bytes.into()).await? == Put::Created)
     }
 
     /// What a plan says of chains, or removes.
@@ -364,52 +348,11 @@ impl Table {
         Ok(finished)
     }
 
-    /// Puts a finished plan's receipts into their table, once.
     async fn store_receipts(&self, plan: &Plan) -> Result<(), LakeError> {
-        let Work::Append { receipts, .. } = &plan.work else { return Ok(()) };
-        if receipts.is_empty() || self.state.txn(GIVEN_UP) == Some(number(plan.number)) {
-            return Ok(());
+        match self.state.txn(GIVEN_UP) == Some(number(plan.number)) {
+            true => Ok(()),
+            false => receipts::store(&self.lake, &self.log, plan).await,
         }
-        let (batch, date) = receipts::batch(&self.log, receipts, plan.at)?;
-        let mut table = Snapshot::default();
-        let app = format!("log:{}", self.log);
-        let path = format!("date={date}/{:010}-{}.parquet", plan.number, plan.id);
-        let (bytes, stats) = encoded(batch, Vec::new()).await?;
-        let mut size = bytes.len() as u64;
-        for _ in 0..MAX_RACES {
-            match table.version {
-                None => table = delta::load(&self.lake, RECEIPTS).await?,
-                Some(_) => table.refresh(&self.lake, RECEIPTS).await?,
-            }
-            if table.txn(&app).is_some_and(|last| last >= number(plan.number)) {
-                return Ok(());
-            }
-            let full = format!("{RECEIPTS}/{path}");
-            if self.lake.create(&full, bytes.clone()).await? == Put::Exists {
-                size = self.lake.size(&full).await?.unwrap_or(size);
-            }
-            let mut actions = Vec::new();
-            if table.version.is_none() {
-                let mut metadata = new_metadata("_receipts", plan);
-                metadata.schema_string = receipts::delta();
-                actions.extend([Action::protocol(), Action::metadata(metadata)]);
-            }
-            actions.extend([
-                Action::info("WRITE", plan.at),
-                added(path.clone(), Some(date.clone()), size, plan, stats.clone()),
-                Action::txn(app.clone(), number(plan.number), plan.at),
-            ]);
-            let lines = delta::lines(&actions).map_err(LakeError::ours)?;
-            let name = format!("{RECEIPTS}/_delta_log/{:020}.json", table.next_version());
-            if self.lake.create(&name, lines.into()).await? == Put::Created {
-                table.refresh(&self.lake, RECEIPTS).await?;
-                return delta::write_checkpoint(&self.lake, RECEIPTS, &table).await;
-            }
-        }
-        Err(LakeError::Foreign {
-            name: RECEIPTS.into(),
-            reason: "others commit to it all the time; run fewer archivers".into(),
-        })
     }
 
     /// Deletes what archivers that were killed left behind: files of finished plans that are not the table's.
@@ -447,11 +390,11 @@ fn positive(life: u64) -> i64 {
     number(life >> 1)
 }
 
-fn number(number: u64) -> i64 {
+pub(crate) fn number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn new_metadata(name: &str, plan: &Plan) -> Metadata {
+pub(crate) fn new_metadata(name: &str, schema_string: String, folders: &[&str], plan: &Plan) -> Metadata {
     let format = delta::Format { provider: "parquet".into(), options: BTreeMap::new() };
     Metadata {
         id: format!(
@@ -464,17 +407,17 @@ fn new_metadata(name: &str, plan: &Plan) -> Metadata {
         ),
         name: Some(name.into()),
         format,
-        schema_string: plan.schema.clone(),
-        partition_columns: vec!["date".into()],
+        schema_string,
+        partition_columns: folders.iter().map(|name| (*name).to_owned()).collect(),
         configuration: BTreeMap::from([(OURS.0.to_owned(), Some(OURS.1.to_owned()))]),
         created_time: Some(plan.at),
     }
 }
 
-fn added(path: String, date: Option<String>, size: u64, plan: &Plan, stats: String) -> Action {
+pub(crate) fn added(path: String, folders: &[(&str, &str)], size: u64, plan: &Plan, stats: String) -> Action {
     Action::add(Add {
         path,
-        partition_values: BTreeMap::from([("date".to_owned(), date)]),
+        partition_values: folders.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned()))).collect(),
         size,
         modification_time: plan.at,
         data_change: matches!(plan.work, Work::Append { .. }),
@@ -483,7 +426,7 @@ fn added(path: String, date: Option<String>, size: u64, plan: &Plan, stats: Stri
 }
 
 /// A file's bytes and what Delta says of it; made off the async threads.
-async fn encoded(batch: arrow_array::RecordBatch, keys: Vec<String>) -> Result<(Bytes, String), LakeError> {
+pub(crate) async fn encoded(batch: arrow_array::RecordBatch, keys: Vec<String>) -> Result<(Bytes, String), LakeError> {
     let made =
         tokio::task::spawn_blocking(move || Ok::<_, LakeError>((file::encode(&batch, &keys)?, file::stats(&batch))));
     made.await.map_err(LakeError::ours)?

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use pyralog_e2e::agent::{Agent, Options};
 use pyralog_e2e::dataset::Dataset;
-use pyralog_e2e::scenario::{Figures, crash, fence, overflow, round_trip};
+use pyralog_e2e::scenario::{Figures, cluster, crash, fence, overflow, round_trip};
 use pyralog_e2e::{Result, generate, rate};
 
 /// Runs the proofs.
@@ -26,7 +26,10 @@ struct Args {
     /// Folder of the data sets.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Cases to run: round-trip, overflow, crash, fence, rate. All of them if none is named.
+    /// How often a leader of the cluster is killed.
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    leader_kills: usize,
+    /// Cases to run: round-trip, overflow, crash, fence, cluster-file, cluster-memory, rate. All of them if none is named.
     cases: Vec<Case>,
 }
 
@@ -36,10 +39,12 @@ enum Case {
     Overflow,
     Crash,
     Fence,
+    ClusterFile,
+    ClusterMemory,
     Rate,
 }
 
-const ALL: [(Case, &str); 5] = [
+const ALL: [(Case, &str); 7] = [
     (
         Case::RoundTrip,
         "all records by HTTP and MQTT, hub killed thrice: bit-exact, in order, once, nothing written to disk",
@@ -47,6 +52,14 @@ const ALL: [(Case, &str); 5] = [
     (Case::Overflow, "4 MiB ring, hub away: committed + receipted = accepted, VmHWM under 20 MiB"),
     (Case::Crash, "agent killed -9: new epoch, the rest of the old one lost by receipt, nothing twice"),
     (Case::Fence, "two agents with one id: the older is fenced and says so"),
+    (
+        Case::ClusterFile,
+        "JetStream leaders and hubs killed in a loop, three copies in files, all restarted from disk: stored = sent - receipted",
+    ),
+    (
+        Case::ClusterMemory,
+        "JetStream leaders and hubs killed in a loop, three copies in memory: stored = sent - receipted",
+    ),
     (Case::Rate, "MQTT QoS 1 acknowledged per second, at least mosquitto's"),
 ];
 
@@ -79,7 +92,7 @@ async fn run(args: &Args) -> Result<bool> {
         }
         let folder = tempfile::tempdir()?;
         let begun = Instant::now();
-        let outcome = prove(case, folder.path(), &data).await;
+        let outcome = prove(case, folder.path(), &data, args.leader_kills).await;
         let seconds = begun.elapsed().as_secs_f64();
         match outcome {
             Ok(figures) => println!("PASS {promise} [{seconds:.1} s]\n     {figures}"),
@@ -92,7 +105,7 @@ async fn run(args: &Args) -> Result<bool> {
     Ok(all_passed)
 }
 
-async fn prove(case: Case, folder: &Path, data: &Dataset) -> Result<Figures> {
+async fn prove(case: Case, folder: &Path, data: &Dataset, leader_kills: usize) -> Result<Figures> {
     match case {
         Case::RoundTrip => round_trip::run(folder, data, LIMIT).await,
         Case::Overflow => {
@@ -101,8 +114,14 @@ async fn prove(case: Case, folder: &Path, data: &Dataset) -> Result<Figures> {
         }
         Case::Crash => crash::run(folder, data, LIMIT).await,
         Case::Fence => fence::run(folder, data, LIMIT).await,
+        Case::ClusterFile => cluster::run(folder, data, &under_fire("file", leader_kills)).await,
+        Case::ClusterMemory => cluster::run(folder, data, &under_fire("memory", leader_kills)).await,
         Case::Rate => rates(folder, data).await,
     }
+}
+
+fn under_fire(storage: &'static str, leader_kills: usize) -> cluster::Plan {
+    cluster::Plan { seed: 42, storage, hubs: 3, agents: 4, leader_kills, limit: LIMIT }
 }
 
 /// Ours decodes and stores each publish, mosquitto discards it. By turns, the best of three, so that a neighbour's noise hits both.

@@ -82,7 +82,8 @@ fn receipts_know_their_times(data: &Dataset, epoch: &crate::account::EpochAccoun
     Ok(())
 }
 
-fn repeated(data: &Dataset, rounds: usize) -> Dataset {
+/// The data again and again, each time later.
+pub(super) fn repeated(data: &Dataset, rounds: usize) -> Dataset {
     let span =
         data.rows.last().zip(data.rows.first()).map_or(0, |(last, first)| last.time - first.time + 1_000_000_000);
     let mut out = Dataset { columns: data.columns.clone(), rows: Vec::with_capacity(data.rows.len() * rounds) };

@@ -18,11 +18,13 @@ pub(super) struct Gathered {
     pub(super) more: bool,
     /// What is damaged, and was left out.
     pub(super) damaged: Vec<String>,
+    /// Records that were deleted before they were archived.
+    pub(super) gone: u64,
 }
 
 impl Gathered {
     pub(super) fn new(rows: Rows) -> Self {
-        Self { sources: Vec::new(), rows, receipts: Vec::new(), more: false, damaged: Vec::new() }
+        Self { sources: Vec::new(), rows, receipts: Vec::new(), more: false, damaged: Vec::new(), gone: 0 }
     }
 }
 
@@ -45,6 +47,10 @@ struct Part {
     gaps: Vec<(u64, u64)>,
     receipts: Vec<Receipt>,
     found: Vec<Damage>,
+    /// Whether something damaged was met since the last that is sound.
+    is_broken: bool,
+    /// Records that are gone without being damaged: deleted before they were archived.
+    gone: u64,
     more: bool,
 }
 
@@ -78,6 +84,7 @@ impl Reading<'_> {
         gathered.damaged.extend(part.found.into_iter().map(told));
         if part.to > mark.next || part.closed {
             gathered.receipts.extend(part.receipts);
+            gathered.gone += part.gone;
             gathered.sources.push(Source {
                 agent: agent.into(),
                 epoch,
@@ -164,7 +171,10 @@ impl Reading<'_> {
                 None => break,
                 // What was archived before is none of this part's business.
                 Some(Found::Damaged(damage)) if damage.offset < range.start => {}
-                Some(Found::Damaged(damage)) => part.found.push(damage),
+                Some(Found::Damaged(damage)) => {
+                    part.found.push(damage);
+                    part.is_broken = true;
+                }
                 Some(Found::Segment(segment)) => {
                     let end = segment.base + segment.batch.num_rows() as u64;
                     if end > part.to && segment.base < range.end {
@@ -187,10 +197,12 @@ impl Reading<'_> {
 impl Part {
     /// Goes on to `end`, by something sound that begins at `base`.
     fn reach(&mut self, base: u64, end: u64) {
-        if base > self.to {
-            self.gaps.push((self.to, base));
+        match base.saturating_sub(self.to) {
+            0 => {}
+            _ if self.is_broken => self.gaps.push((self.to, base)),
+            gone => self.gone += gone,
         }
-        self.to = end;
+        (self.to, self.is_broken) = (end, false);
     }
 
     fn take(&mut self, chain: Chain<'_>, loss: Loss, from: u64) {

@@ -71,6 +71,8 @@ pub struct Round {
     pub compacted: (u64, u64),
     /// Logs with records that are not yet worth a file.
     pub waiting: u64,
+    /// Records that were deleted from the store before they were archived.
+    pub gone: u64,
     /// Damaged entries, which were left out: name and reason.
     pub damaged: Vec<String>,
     /// How many there are.
@@ -152,6 +154,8 @@ impl Archiver {
             table.sweep().await?;
         }
         let before = round.records + round.receipts;
+        // What is damaged is met again in every step.
+        let mut faults = BTreeSet::new();
         for step in 0..MAX_STEPS {
             if let Some(plan) = table.unfinished().await? {
                 self.recover(&mut table, &plan, round).await?;
@@ -160,12 +164,10 @@ impl Archiver {
             if step == 0 && !self.is_worth_it(&table, agents, round).await? {
                 break;
             }
-            let Gathered { sources, rows, receipts, more, damaged } = self.gather(&table, agents, is_first).await?;
+            let Gathered { sources, rows, receipts, more, damaged, gone } =
+                self.gather(&table, agents, is_first).await?;
             is_first = false;
-            // What is damaged is the same in every step.
-            if step == 0 || !more {
-                round.note(damaged);
-            }
+            faults.extend(damaged);
             if sources.is_empty() {
                 break;
             }
@@ -177,12 +179,14 @@ impl Archiver {
             if finished.by_us {
                 round.records += records;
                 round.receipts += losses;
+                round.gone += gone;
                 self.progress.records.fetch_add(records, Ordering::Relaxed);
             }
             if !more {
                 break;
             }
         }
+        round.note(faults);
         round.logs += u64::from(round.records + round.receipts > before);
         self.compact(&mut table, round).await
     }
@@ -279,7 +283,7 @@ impl Round {
         self.damaged_count == 0 && self.failed.is_empty()
     }
 
-    fn note(&mut self, damaged: Vec<String>) {
+    fn note(&mut self, damaged: BTreeSet<String>) {
         self.damaged_count += damaged.len() as u64;
         let room = MAX_NAMED.saturating_sub(self.damaged.len());
         self.damaged.extend(damaged.into_iter().take(room));

@@ -114,6 +114,9 @@ fn summary(round: &Round) -> String {
         let (from, to) = round.compacted;
         text.push_str(&format!("; compacted {} files into {}", grouped(from), grouped(to)));
     }
+    if round.gone > 0 {
+        text.push_str(&format!("; {} records were deleted from the store before", grouped(round.gone)));
+    }
     if round.waiting > 0 {
         text.push_str(&format!("; {} logs wait for more records", grouped(round.waiting)));
     }

@@ -86,7 +86,8 @@ pub(crate) struct ServeArgs {
     /// Where to listen [default: 127.0.0.1:7390].
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where to keep entries: a directory, as file:///path or plain path.
+    /// Where to keep entries: a directory, as file:///path or plain path; a bucket, as s3://bucket/prefix?region=…,
+    /// with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or streams, as nats://host:4222/STREAM.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// File of hashed tokens; without it, or --tls-client-ca, the hub only listens on this machine.
@@ -183,7 +184,7 @@ pub(crate) struct ReadArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The store: a directory, as file:///path or plain path [default: where `serve` keeps it by default].
+    /// The store, as `serve` is given it [default: where `serve` keeps it by default].
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Only this agent.
@@ -204,7 +205,7 @@ pub(crate) struct ArchiveArgs {
     /// The store, as `serve` takes it [default: where `serve` keeps it by default].
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// The lake: a directory, as file:///path or plain path.
+    /// The lake: a directory, as file:///path or plain path, or a bucket, as s3://bucket/prefix?region=R.
     #[arg(long, value_name = "URL")]
     lake: String,
     /// Archive all there is, and end.
@@ -275,16 +276,9 @@ async fn existing_store(url: Option<&str>) -> Result<SharedStore, CliError> {
         Some(text) => text.parse().map_err(CliError::configuration)?,
         None => StoreUrl::Directory(default_directory()),
     };
-    // Opening creates a missing directory, and an empty one would pass for a store in order.
-    if let StoreUrl::Directory(path) = &url
-        && !path.is_dir()
-    {
-        let error = format!("there is no store at {}: name one with --store", path.display());
-        return Err(CliError::configuration(error));
-    }
-    store::open(&url).await.map_err(|error| match error {
-        OpenError::Unfit(reason) => CliError::configuration(reason),
-        other => CliError::failed(other),
+    store::open_to_read(&url).await.map_err(|error| match error {
+        OpenError::Unfit(_) => CliError::configuration(error),
+        OpenError::Store(_) => CliError::failed(error),
     })
 }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pyralog_sync_protocol::limits::MAX_ENVELOPE;
 use pyralog_sync_protocol::receiver::Terms;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::store::Store;
 
 /// Limits and timeouts as they are now; each request keeps those that it began with.
 pub(crate) struct Live {
@@ -50,10 +52,11 @@ impl Live {
     }
 }
 
-/// What agents are offered.
-pub(super) fn terms(config: &Config) -> Terms {
+/// What agents are offered. A segment becomes an object of the store as a whole, so no batch may be larger than that.
+pub(super) fn terms(config: &Config, store: &dyn Store) -> Terms {
+    let room = store.max_object().map_or(u64::MAX, |most| most.saturating_sub(MAX_ENVELOPE) as u64);
     Terms {
-        max_batch: u32::try_from(config.limits.max_batch).unwrap_or(u32::MAX),
+        max_batch: u32::try_from(config.limits.max_batch.min(room)).unwrap_or(u32::MAX),
         pause: config.sync.pause,
         retry_after: config.sync.retry_after,
     }

@@ -51,7 +51,7 @@ impl App {
     /// The hub that `config` describes, before `store`.
     pub fn new(config: &Config, store: SharedStore, auth: Auth) -> Self {
         let inner = Inner {
-            sessions: Sessions::new(Arc::clone(&store), terms(config)),
+            sessions: Sessions::new(Arc::clone(&store), terms(config, &*store)),
             store,
             auth,
             metrics: Metrics::default(),
@@ -76,7 +76,7 @@ impl App {
         }
         let mut live = self.inner.live.write();
         *live = Arc::new(Live::new(config, Some(&live)));
-        self.inner.sessions.offer(terms(config));
+        self.inner.sessions.offer(terms(config, &*self.inner.store));
         Ok(())
     }
 

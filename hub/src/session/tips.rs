@@ -4,9 +4,10 @@
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hashbrown::{Equivalent, HashMap};
+use hashbrown::Equivalent;
 use pyralog_sync_protocol::entry::Entry;
 
+use crate::recent::Recent;
 use crate::store::Chain;
 
 /// Items that each memory of small things keeps at most; some 200 bytes each.
@@ -103,44 +104,6 @@ impl Tips {
     }
 }
 
-/// A map that keeps what was used lately: two generations, of which the older is dropped when the younger is full.
-struct Recent<K, V, const CAPACITY: usize> {
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
-}
-
-impl<K, V, const CAPACITY: usize> Default for Recent<K, V, CAPACITY> {
-    fn default() -> Self {
-        Self { young: HashMap::new(), old: HashMap::new() }
-    }
-}
-
-impl<K: Eq + Hash, V, const CAPACITY: usize> Recent<K, V, CAPACITY> {
-    fn get<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&V> {
-        self.get_mut(key).map(|value| &*value)
-    }
-
-    fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
-        if let Some((key, value)) = self.old.remove_entry(key) {
-            self.put(key, value);
-        }
-        self.young.get_mut(key)
-    }
-
-    fn put(&mut self, key: K, value: V) {
-        if self.young.len() >= CAPACITY / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.old.remove(&key);
-        self.young.insert(key, value);
-    }
-
-    fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) {
-        self.young.remove(key);
-        self.old.remove(key);
-    }
-}
-
 #[derive(PartialEq, Eq)]
 struct ChainKey {
     agent: Box<str>,
@@ -192,19 +155,6 @@ fn open<T>(memory: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_used_stays_and_the_rest_is_forgotten_in_time() {
-        let mut recent = Recent::<Box<str>, usize, CAPACITY>::default();
-        recent.put("used".into(), 1);
-        recent.put("unused".into(), 2);
-        for round in 0..CAPACITY {
-            recent.put(format!("{round}").into(), round);
-            assert_eq!(recent.get("used"), Some(&1));
-            assert!(recent.young.len() + recent.old.len() <= CAPACITY + 1);
-        }
-        assert_eq!(recent.get("unused"), None);
-    }
 
     #[test]
     fn a_chain_is_found_by_its_parts() {

@@ -12,7 +12,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
 use super::names::Digits;
-use super::objects::{ObjectsStore, Pick, unavailable};
+use super::objects::{ObjectsStore, unavailable};
+use super::pick::Pick;
 use super::{StoreError, names};
 
 /// Opens the directory at `path` as a store, creating it when it is missing.

@@ -12,13 +12,19 @@ use bytes::Bytes;
 
 mod bucket;
 mod directory;
+mod ends;
 mod jetstream;
+mod listing;
 mod names;
 mod objects;
+mod pick;
 mod seal;
 mod url;
+mod words;
 
-pub use bucket::BucketUrl;
+#[cfg(feature = "lake")]
+pub(crate) use bucket::bucket_of_files;
+pub use bucket::{BucketUrl, open_bucket};
 pub use directory::open_directory;
 pub use jetstream::JetStreamUrl;
 pub use objects::ObjectsStore;
@@ -227,11 +233,23 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// Opens the store at `url`.
+/// Opens the store at `url` for a hub, which makes what is missing.
 pub async fn open(url: &StoreUrl) -> Result<SharedStore, OpenError> {
     match url {
         StoreUrl::Directory(path) => Ok(Arc::new(open_directory(path)?)),
         StoreUrl::Bucket(url) => bucket::open(url).await,
-        StoreUrl::JetStream(url) => jetstream::open(url).await,
+        StoreUrl::JetStream(url) => jetstream::open(url, jetstream::Missing::Make).await,
+    }
+}
+
+/// Opens the store at `url` for whoever looks at it: one that is not there is no empty store, and nothing is written, where that can be had.
+pub async fn open_to_read(url: &StoreUrl) -> Result<SharedStore, OpenError> {
+    match url {
+        StoreUrl::Directory(path) if !path.is_dir() => {
+            Err(OpenError::Unfit(format!("there is no store at {}: name one with --store", path.display())))
+        }
+        StoreUrl::JetStream(url) => jetstream::open(url, jetstream::Missing::Refuse).await,
+        StoreUrl::Bucket(url) => bucket::open_to_read(url).await,
+        StoreUrl::Directory(_) => open(url).await,
     }
 }

@@ -41,8 +41,16 @@ pub(super) fn folder(place: Place<'_>) -> Path {
 
 /// The object with this number in a place.
 pub(super) fn object(place: Place<'_>, number: u64) -> Path {
-    let folder = folder_name(place);
-    to_path(match digits(place) {
+    in_folder(&folder_name(place), digits(place), number)
+}
+
+/// The object with this number in a folder.
+pub(super) fn numbered(folder: &Path, digits: Digits, number: u64) -> Path {
+    in_folder(folder.as_ref(), digits, number)
+}
+
+fn in_folder(folder: &str, digits: Digits, number: u64) -> Path {
+    to_path(match digits {
         Digits::Decimal(width) => format!("{folder}/{number:0width$}"),
         Digits::Hex => format!("{folder}/{number:016x}"),
     })
@@ -105,6 +113,16 @@ pub(super) fn number(name: &Path, digits: Digits) -> Option<u64> {
         }
         _ => None,
     }
+}
+
+/// Whether `name` comes after every number that could be in `folder`.
+pub(super) fn is_above_numbers(folder: &Path, name: &Path, digits: Digits) -> bool {
+    let last = match digits {
+        Digits::Decimal(_) => b'9',
+        Digits::Hex => b'f',
+    };
+    let part = name.prefix_match(folder).and_then(|mut parts| parts.next());
+    part.is_some_and(|part| part.as_ref().bytes().next().is_some_and(|first| first > last))
 }
 
 /// Whether a part of an encoded name goes on in a sub-folder.

@@ -1,15 +1,19 @@
-//! A store on any object store that can create-if-absent: a directory today, a bucket tomorrow.
+//! A store on any object store that can create-if-absent: a directory or a bucket.
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as ObjectError, GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::directory::LocalRoot;
-use super::names::Digits;
+use super::ends::Ends;
+use super::listing::Listing;
+use super::pick::Pick;
+use super::words::words;
 use super::{Chain, MAX_PAGE, Place, Put, Store, StoreError, StoreFuture, names, seal};
 
 /// Largest object that the hub reads into memory. Entries are far smaller (the batch limit of the protocol); anything
@@ -22,44 +26,70 @@ const MAX_STALE_HEADS: usize = 8;
 /// Most records of a register that one call reads: all the logs that an epoch may have, twice over.
 const MAX_REGISTER: u32 = 4_096;
 
+/// Records of a register that are read at the same time.
+const READS: usize = 16;
+
+/// How long to wait before an object that was refused as existing, and is not there, is put again.
+const CONFLICT_WAITS: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
+
 /// Deepest cut of a long name (765 encoded bytes at most), see `names`.
 const MAX_NAME_PARTS: usize = 8;
 
 /// What is wrong where a name is listed and no object is found.
 const NO_OBJECT: &str = "something is in its place that is no object, such as a folder; or it was just removed";
 
-/// [`Store`] on top of an [`ObjectStore`] whose puts with [`PutMode::Create`] are atomic and durable.
+/// [`Store`] on top of an [`ObjectStore`] whose puts with [`PutMode::Create`] are atomic and durable, and which lists in the order
+/// of names.
 #[derive(Debug, Clone)]
 pub struct ObjectsStore {
     objects: Arc<dyn ObjectStore>,
     address: String,
     /// Set for a directory: it needs help to make what another process left behind durable, and lists faster.
     local: Option<Arc<LocalRoot>>,
+    /// An object that is there as long as the store is.
+    mark: Option<Path>,
+    ends: Arc<Ends>,
 }
 
 impl ObjectsStore {
     /// A store on `objects`, which people know as `address`.
     pub fn new(objects: Arc<dyn ObjectStore>, address: impl Into<String>) -> Self {
-        Self { objects, address: address.into(), local: None }
+        Self { objects, address: address.into(), local: None, mark: None, ends: Arc::default() }
     }
 
     pub(super) fn on_directory(objects: Arc<dyn ObjectStore>, address: String, local: LocalRoot) -> Self {
-        Self { objects, address, local: Some(Arc::new(local)) }
+        Self { local: Some(Arc::new(local)), ..Self::new(objects, address) }
     }
 
+    pub(super) fn with_mark(self, mark: Path) -> Self {
+        Self { mark: Some(mark), ..self }
+    }
+
+    /// Creates an object. A client that repeats a request whose answer it did not hear may be told that its own object
+    /// exists: whoever is told so looks at what is there, and finds itself.
     async fn put(&self, name: Path, object: Bytes) -> Result<Put, StoreError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let sealed = seal::put(name.as_ref(), &object);
-        match self.objects.put_opts(&name, PutPayload::from_bytes(sealed), options).await {
-            Ok(_) => Ok(Put::Created),
-            Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => {
-                self.settle(&name).await?;
-                match self.exists(&name).await? {
-                    true => Ok(Put::Exists),
-                    false => Err(damaged(&name, NO_OBJECT)),
-                }
+        let sealed = PutPayload::from_bytes(seal::put(name.as_ref(), &object));
+        let mut waits = CONFLICT_WAITS.iter();
+        loop {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match self.objects.put_opts(&name, sealed.clone(), options).await {
+                Ok(_) => return Ok(Put::Created),
+                Err(ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. }) => {}
+                Err(error) => return Err(failed("write", &name, &error)),
             }
-            Err(error) => Err(unavailable("write", &name, error)),
+            self.settle(&name).await?;
+            if self.exists(&name).await? {
+                return Ok(Put::Exists);
+            }
+            if self.local.is_some() {
+                return Err(damaged(&name, NO_OBJECT));
+            }
+            // S3 refuses a put also because of another that is under way, which may come to nothing (409).
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(*wait).await,
+                None => return Err(unavailable("write", &name, "it is refused as there, and is not there")),
+            }
         }
     }
 
@@ -67,7 +97,7 @@ impl ObjectsStore {
         let found = match self.objects.get_opts(name, GetOptions::default()).await {
             Ok(found) => found,
             Err(ObjectError::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(unavailable("read", name, error)),
+            Err(error) => return Err(failed("read", name, &error)),
         };
         if found.meta.size > MAX_OBJECT {
             return Err(damaged(name, format!("it has {} bytes, more than any entry", found.meta.size)));
@@ -78,7 +108,7 @@ impl ObjectsStore {
                 Err(reason) => Err(damaged(name, reason)),
             },
             Err(ObjectError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(unavailable("read", name, error)),
+            Err(error) => Err(failed("read", name, &error)),
         }
     }
 
@@ -86,7 +116,7 @@ impl ObjectsStore {
         match self.objects.head(name).await {
             Ok(_) => Ok(true),
             Err(ObjectError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(unavailable("read", name, error)),
+            Err(error) => Err(failed("read", name, &error)),
         }
     }
 
@@ -109,21 +139,25 @@ impl ObjectsStore {
 
     /// The numbers which name the objects of a place, as `pick` wants them.
     async fn pick(&self, place: Place<'_>, pick: Pick) -> Result<Vec<u64>, StoreError> {
-        self.picked(&names::folder(place), names::digits(place), pick).await
-    }
-
-    async fn picked(&self, folder: &Path, digits: Digits, mut pick: Pick) -> Result<Vec<u64>, StoreError> {
+        let (folder, digits) = (names::folder(place), names::digits(place));
         if let Some(local) = &self.local {
-            return local.numbers(folder, digits, pick).await;
+            return local.numbers(&folder, digits, pick).await;
         }
-        let mut listing = self.objects.list(Some(folder));
-        while let Some(found) = listing.next().await {
-            let found = found.map_err(|error| unavailable("list", folder, error))?;
-            if let Some(number) = names::number(&found.location, digits) {
-                pick.offer(number);
+        let listing = Listing { objects: &*self.objects, folder: &folder, digits };
+        let found = match pick {
+            Pick::Page { from, limit, .. } => listing.numbers(from, limit).await,
+            Pick::Greatest { at_most: u64::MAX, .. } => {
+                let end = listing.greatest(u64::MAX, self.ends.get(&folder)).await;
+                if let Ok(end) = &end {
+                    self.ends.set(&folder, *end);
+                }
+                end.map(|end| end.into_iter().collect())
             }
-        }
-        Ok(pick.finish())
+            Pick::Greatest { at_most, .. } => {
+                listing.greatest(at_most, None).await.map(|found| found.into_iter().collect())
+            }
+        };
+        found.map_err(|error| failed("list", &folder, &error))
     }
 
     /// Names of the folders or objects directly in `folder`, relative to it, ascending.
@@ -131,7 +165,7 @@ impl ObjectsStore {
         let listing = match self.objects.list_with_delimiter(Some(folder)).await {
             Ok(listing) => listing,
             Err(ObjectError::NotFound { .. }) => return Ok((Vec::new(), Vec::new())),
-            Err(error) => return Err(unavailable("list", folder, error)),
+            Err(error) => return Err(failed("list", folder, &error)),
         };
         let mut objects: Vec<_> = listing.objects.into_iter().map(|object| object.location).collect();
         objects.sort_unstable();
@@ -165,18 +199,21 @@ impl ObjectsStore {
     }
 
     async fn register_from(&self, agent: &str, epoch: u32, from: u32) -> Result<Vec<Bytes>, StoreError> {
-        let mut records = Vec::new();
-        let positions = from..from.saturating_add(MAX_REGISTER);
-        for position in positions {
-            let name = names::object(Place::Register(agent, epoch), position.into());
-            match self.get(&name).await? {
-                Some(record) => records.push(record),
-                None => break,
-            }
+        let place = Place::Register(agent, epoch);
+        let name_of = |position: u64| names::object(place, position);
+        // Mostly there is nothing new.
+        let Some(first) = self.get(&name_of(from.into())).await? else { return Ok(Vec::new()) };
+        let next = u64::from(from) + 1;
+        let listed = self.pick(place, Pick::page(next, MAX_REGISTER as usize - 1)).await?;
+        let dense = listed.into_iter().zip(next..).take_while(|(position, expected)| position == expected);
+        let mut reads = stream::iter(dense.map(|(position, _)| name_of(position)))
+            .map(|name| async move { self.get(&name).await })
+            .buffered(READS);
+        let mut records = vec![first];
+        while let Some(Some(record)) = reads.try_next().await? {
+            records.push(record);
         }
-        if !records.is_empty() {
-            self.settle(&names::object(Place::Register(agent, epoch), from.into())).await?;
-        }
+        self.settle(&name_of(from.into())).await?;
         Ok(records)
     }
 
@@ -269,6 +306,17 @@ impl ObjectsStore {
         Ok(self.pick(Place::Entries(chain), Pick::greatest(at_most)).await?.first().copied())
     }
 
+    /// Asks for one object; that one which should be there is gone is an answer, if the rest can still be listed.
+    async fn check_mark(&self) -> Result<(), StoreError> {
+        let mark = self.mark.clone().unwrap_or_else(|| Path::from("ready"));
+        if !self.exists(&mark).await? && self.mark.is_some() {
+            let above = mark.parent().unwrap_or_default();
+            let listing = Listing { objects: &*self.objects, folder: &above, digits: names::digits(Place::Epochs("")) };
+            listing.numbers(0, 1).await.map_err(|error| failed("list", &above, &error))?;
+        }
+        Ok(())
+    }
+
     /// Whether the schema is there, and whole.
     async fn is_whole(&self, name: &Path) -> Result<bool, StoreError> {
         match self.get(name).await {
@@ -284,7 +332,7 @@ impl ObjectsStore {
         if put == Put::Exists && !self.is_whole(&name).await? {
             // Whoever else does so writes the same bytes.
             let sealed = PutPayload::from_bytes(seal::put(name.as_ref(), &schema));
-            self.objects.put(&name, sealed).await.map_err(|error| unavailable("write", &name, error))?;
+            self.objects.put(&name, sealed).await.map_err(|error| failed("write", &name, &error))?;
             tracing::warn!(object = %name, "replaced a damaged schema by what an agent sent");
             return Ok(Put::Created);
         }
@@ -301,7 +349,7 @@ impl Store for ObjectsStore {
         Box::pin(async move {
             match &self.local {
                 Some(local) => local.check().await,
-                None => self.exists(&Path::from("ready")).await.map(|_| ()),
+                None => self.check_mark().await,
             }
         })
     }
@@ -372,7 +420,13 @@ impl Store for ObjectsStore {
     }
 
     fn commit<'a>(&'a self, chain: Chain<'a>, base: u64, entry: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(self.put(names::object(Place::Entries(chain), base), entry))
+        Box::pin(async move {
+            let put = self.put(names::object(Place::Entries(chain), base), entry).await?;
+            if put == Put::Created && self.local.is_none() {
+                self.ends.set(&names::folder(Place::Entries(chain)), Some(base));
+            }
+            Ok(put)
+        })
     }
 
     fn base_at<'a>(&'a self, chain: Chain<'a>, offset: u64) -> StoreFuture<'a, Option<u64>> {
@@ -404,51 +458,12 @@ impl Store for ObjectsStore {
     }
 }
 
-/// Which numbers of a listing are wanted; keeps no more than it will return.
-pub(super) enum Pick {
-    /// The greatest that is at most `at_most`.
-    Greatest { at_most: u64, found: Option<u64> },
-    /// The `limit` least that are at least `from`.
-    Page { from: u64, limit: usize, found: BinaryHeap<u64> },
-}
-
-impl Pick {
-    fn greatest(at_most: u64) -> Self {
-        Self::Greatest { at_most, found: None }
-    }
-
-    fn page(from: u64, limit: usize) -> Self {
-        Self::Page { from, limit: limit.min(MAX_PAGE), found: BinaryHeap::new() }
-    }
-
-    pub(super) fn offer(&mut self, number: u64) {
-        match self {
-            Self::Greatest { at_most, found } => {
-                if number <= *at_most && found.is_none_or(|best| number > best) {
-                    *found = Some(number);
-                }
-            }
-            Self::Page { from, limit, found } => {
-                if number >= *from && (found.len() < *limit || found.peek().is_some_and(|most| number < *most)) {
-                    found.push(number);
-                    if found.len() > *limit {
-                        found.pop();
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) fn finish(self) -> Vec<u64> {
-        match self {
-            Self::Greatest { found, .. } => found.into_iter().collect(),
-            Self::Page { found, .. } => found.into_sorted_vec(),
-        }
-    }
-}
-
 fn damaged(name: &Path, reason: impl Into<String>) -> StoreError {
     StoreError::Damaged { name: name.to_string(), reason: reason.into() }
+}
+
+fn failed(action: &'static str, name: &Path, error: &ObjectError) -> StoreError {
+    unavailable(action, name, words(error))
 }
 
 pub(super) fn unavailable(action: &'static str, name: &Path, error: impl std::fmt::Display) -> StoreError {

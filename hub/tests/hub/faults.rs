@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -52,7 +53,12 @@ impl ObjectStore for Full {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        // In the order of names, as a store must.
+        let listed = self.inner.list(prefix).collect::<Vec<_>>().map(|mut listed| {
+            listed.sort_by_key(|found| found.as_ref().ok().map(|found| found.location.clone()));
+            stream::iter(listed)
+        });
+        listed.flatten_stream().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -5,10 +5,12 @@
 #[cfg(feature = "lake")]
 mod archive;
 mod binary;
+mod bucket;
 mod damage;
 mod device;
 mod doors;
 mod faults;
+mod nats;
 mod pki;
 mod read;
 mod slow_readers;

@@ -1,30 +1,68 @@
-//! What every store must do, held against the directory store with and without its local helpers.
+//! What every store must do.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::local::LocalFileSystem;
-use pyralog_hub::store::{Chain, ObjectsStore, Put, SharedStore, open_directory};
+use object_store::memory::InMemory;
+use pyralog_e2e_s3::S3Server;
+use pyralog_hub::store::{Chain, ObjectsStore, Put, SharedStore, open_bucket, open_directory};
+use pyralog_sync_protocol::entry::{Entry, Tip};
+use pyralog_sync_protocol::frame::{Reason, Receipt};
+use pyralog_sync_protocol::{ChainHash, Cursor};
 
-fn stores(folder: &std::path::Path) -> Vec<SharedStore> {
-    let plain = folder.join("plain");
-    std::fs::create_dir_all(&plain).unwrap();
-    let objects = LocalFileSystem::new_with_prefix(&plain).unwrap();
-    vec![
-        Arc::new(open_directory(&folder.join("directory")).unwrap()),
-        Arc::new(ObjectsStore::new(Arc::new(objects), "objects")),
-    ]
+/// Two hubs' views of one store.
+struct Tried {
+    name: &'static str,
+    store: SharedStore,
+    other: SharedStore,
+    /// The longest name of a log that it takes, as it is encoded.
+    longest: usize,
 }
 
-const CHAIN: Chain<'static> = Chain { agent: "a", epoch: 1, log: "climate" };
+/// Every kind of store, empty; and what must live as long as they do.
+struct Stores {
+    list: Vec<Tried>,
+    folder: tempfile::TempDir,
+    _s3: S3Server,
+}
+
+async fn stores() -> Stores {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = || -> SharedStore { Arc::new(open_directory(&folder.path().join("directory")).unwrap()) };
+    let memory = Arc::new(InMemory::new());
+    let objects = || -> SharedStore { Arc::new(ObjectsStore::new(Arc::clone(&memory) as _, "memory")) };
+    let s3 = S3Server::start(&folder.path().join("s3")).unwrap();
+    let url = s3.store("contract").parse().unwrap();
+    let bucket = async || Arc::new(open_bucket(&url, S3Server::environment()).await.unwrap()) as SharedStore;
+    let list = vec![
+        Tried { name: "directory", store: directory(), other: directory(), longest: usize::MAX },
+        Tried { name: "objects in memory", store: objects(), other: objects(), longest: usize::MAX },
+        // The server's limit, see there; S3 takes keys of 1,024 bytes.
+        Tried { name: "bucket", store: bucket().await, other: bucket().await, longest: 60 },
+    ];
+    Stores { list, folder, _s3: s3 }
+}
+
+pub const CHAIN: Chain<'static> = Chain { agent: "a", epoch: 1, log: "climate" };
+
+/// A real entry: a receipt for `[base, next)`, which differs from another by `mark`.
+pub fn entry(base: u64, next: u64, mark: i64) -> Bytes {
+    let hash = ChainHash([3; 16]);
+    let receipt = Receipt { from: base, to: next, reason: Reason::Evicted, min_time: 0, max_time: mark, hash };
+    let mut frame = Vec::new();
+    receipt.put(&mut frame);
+    let cursor = Cursor { next, receipted: [next, 0, 0, 0] };
+    let tip = Tip { cursor, hash, head_seen: next, closed: false };
+    Entry { base, tip, received_at: mark, frame: &frame }.encode().into()
+}
 
 #[tokio::test]
 async fn what_is_created_stays_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
-        assert_eq!(store.commit(CHAIN, 0, Bytes::from_static(b"first")).await.unwrap(), Put::Created);
-        assert_eq!(store.commit(CHAIN, 0, Bytes::from_static(b"second")).await.unwrap(), Put::Exists);
-        assert_eq!(store.entry(CHAIN, 0).await.unwrap().unwrap(), "first");
+    for Tried { name, store, .. } in stores().await.list {
+        println!("{name}");
+        assert_eq!(store.commit(CHAIN, 0, entry(0, 5, 1)).await.unwrap(), Put::Created);
+        assert_eq!(store.commit(CHAIN, 0, entry(0, 7, 2)).await.unwrap(), Put::Exists);
+        assert_eq!(store.entry(CHAIN, 0).await.unwrap().unwrap(), entry(0, 5, 1));
         assert_eq!(store.entry(CHAIN, 1).await.unwrap(), None);
         for put in [Put::Created, Put::Exists] {
             assert_eq!(store.create_epoch("a", 1, Bytes::from_static(b"epoch")).await.unwrap(), put);
@@ -38,33 +76,61 @@ async fn what_is_created_stays_as_it_is() {
         assert_eq!(store.schema("a", [2; 8]).await.unwrap(), None);
         assert_eq!(store.noted_schemas(CHAIN).await.unwrap(), [[1; 8]]);
         assert!(store.is_closed("a", 1).await.unwrap() && !store.is_closed("a", 2).await.unwrap());
-        assert_eq!(store.register("a", 1, 0).await.unwrap(), ["log"]);
-        assert!(store.register("a", 1, 1).await.unwrap().is_empty());
+        assert!(store.check().await.is_ok());
     }
 }
 
 #[tokio::test]
 async fn a_chain_lists_in_order_of_offsets() {
-    let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    for Tried { name, store, other, .. } in stores().await.list {
+        println!("{name}");
         assert_eq!(store.last_entry(CHAIN).await.unwrap(), None);
         assert!(store.bases(CHAIN, 0, 10).await.unwrap().is_empty());
-        for base in [9, 0, 100, 10, 1 << 40] {
-            store.commit(CHAIN, base, Bytes::from(base.to_string())).await.unwrap();
+        assert_eq!(store.base_at(CHAIN, 7).await.unwrap(), None);
+        let bases = [0, 9, 10, 100, 1 << 40];
+        for (index, base) in bases.into_iter().enumerate() {
+            let next = bases.get(index + 1).copied().unwrap_or(base + 1);
+            assert_eq!(store.commit(CHAIN, base, entry(base, next, 0)).await.unwrap(), Put::Created);
+            for view in [&store, &other] {
+                assert_eq!(view.last_entry(CHAIN).await.unwrap().unwrap(), (base, entry(base, next, 0)));
+            }
         }
-        assert_eq!(store.last_entry(CHAIN).await.unwrap().unwrap(), (1 << 40, Bytes::from((1u64 << 40).to_string())));
-        assert_eq!(store.bases(CHAIN, 0, 3).await.unwrap(), [0, 9, 10]);
-        assert_eq!(store.bases(CHAIN, 11, 3).await.unwrap(), [100, 1 << 40]);
-        assert_eq!(store.base_at(CHAIN, 99).await.unwrap(), Some(10));
-        assert_eq!(store.base_at(CHAIN, 100).await.unwrap(), Some(100));
-        assert_eq!(store.log_epochs("a", "climate").await.unwrap(), [1]);
+        // What is below the chain is none of it.
+        store.note_schema(CHAIN, [9; 8]).await.unwrap();
+        for view in [store, other] {
+            assert_eq!(view.bases(CHAIN, 0, 3).await.unwrap(), [0, 9, 10]);
+            assert_eq!(view.bases(CHAIN, 11, 3).await.unwrap(), [100, 1 << 40]);
+            for (offset, base) in [(0, 0), (8, 0), (9, 9), (99, 10), (100, 100), (1 << 39, 100), (u64::MAX, 1 << 40)] {
+                assert_eq!(view.base_at(CHAIN, offset).await.unwrap(), Some(base), "{offset}");
+            }
+            assert_eq!(view.log_epochs("a", "climate").await.unwrap(), [1]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_register_is_read_from_any_position_to_its_end() {
+    for Tried { name, store, other, .. } in stores().await.list {
+        println!("{name}");
+        assert!(store.register("a", 1, 0).await.unwrap().is_empty());
+        let records: Vec<_> = (0..40).map(|position| Bytes::from(format!("log {position}"))).collect();
+        for (position, record) in (0..).zip(&records) {
+            assert_eq!(store.put_register("a", 1, position, record.clone()).await.unwrap(), Put::Created);
+        }
+        // Not dense: whoever put it there is no hub.
+        store.put_register("a", 1, 42, Bytes::from_static(b"beyond a hole")).await.unwrap();
+        for from in [0, 1, 39, 40, 41] {
+            let read = other.register("a", 1, from).await.unwrap();
+            assert_eq!(read, records[(from as usize).min(40)..], "{from}");
+        }
+        assert!(other.register("a", 2, 0).await.unwrap().is_empty());
     }
 }
 
 #[tokio::test]
 async fn the_newest_epoch_is_found_with_and_without_a_hint() {
-    let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    for Tried { name, store, .. } in stores().await.list {
+        println!("{name}");
         assert_eq!(store.last_epoch("a", 0).await.unwrap(), None);
         for epoch in 1..=12 {
             store.create_epoch("a", epoch, Bytes::from(epoch.to_string())).await.unwrap();
@@ -79,8 +145,8 @@ async fn the_newest_epoch_is_found_with_and_without_a_hint() {
 
 #[tokio::test]
 async fn newer_heads_replace_older_ones() {
-    let folder = tempfile::tempdir().unwrap();
-    for store in stores(folder.path()) {
+    for Tried { name, store, .. } in stores().await.list {
+        println!("{name}");
         assert_eq!(store.heads("a", 1).await.unwrap(), None);
         for order in [5, 50, 7] {
             store.put_heads("a", 1, order, Bytes::from(order.to_string())).await.unwrap();
@@ -92,62 +158,63 @@ async fn newer_heads_replace_older_ones() {
 
 #[tokio::test]
 async fn names_come_back_however_odd_they_are() {
-    let folder = tempfile::tempdir().unwrap();
+    let stores = stores().await;
     let long = "é/".repeat(85);
     let names = ["..", ".", "a/b", "a#1", "%2F", "climate", "mesures de l'air", "\\", "=", long.as_str()];
-    for store in stores(folder.path()) {
-        for log in names {
-            let chain = Chain { log, ..CHAIN };
-            store.commit(chain, 0, Bytes::from(log.to_owned())).await.unwrap();
+    for Tried { name, store, longest, .. } in &stores.list {
+        println!("{name}");
+        let mut sorted: Vec<_> = names.into_iter().filter(|log| log.len() * 3 <= *longest).collect();
+        sorted.sort_unstable();
+        for log in &sorted {
+            store.commit(Chain { log, ..CHAIN }, 0, entry(0, log.len() as u64, 0)).await.unwrap();
         }
-        let mut sorted = names.map(str::to_owned);
-        sorted.sort();
         assert_eq!(store.logs("a", None, 100).await.unwrap(), sorted);
         assert_eq!(store.logs("a", Some("a#1"), 2).await.unwrap(), ["a/b", "climate"]);
-        for log in names {
-            let chain = Chain { log, ..CHAIN };
-            assert_eq!(store.last_entry(chain).await.unwrap(), Some((0, Bytes::from(log.to_owned()))));
+        for log in sorted {
+            let last = store.last_entry(Chain { log, ..CHAIN }).await.unwrap();
+            assert_eq!(last, Some((0, entry(0, log.len() as u64, 0))));
         }
         assert_eq!(store.agents(None, 10).await.unwrap(), ["a"]);
     }
-    // Nothing was written beside the stores.
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    // Nothing was written beside the directory and the server's folder.
+    assert_eq!(std::fs::read_dir(stores.folder.path()).unwrap().count(), 2);
 }
 
 #[tokio::test]
 async fn leftovers_of_a_killed_hub_are_not_seen() {
     let folder = tempfile::tempdir().unwrap();
-    let store = open_directory(folder.path()).unwrap();
-    let store: SharedStore = Arc::new(store);
-    store.commit(CHAIN, 0, Bytes::from_static(b"whole")).await.unwrap();
+    let store: SharedStore = Arc::new(open_directory(folder.path()).unwrap());
+    store.commit(CHAIN, 0, entry(0, 10, 0)).await.unwrap();
     let chain = folder.path().join("agents/a/logs/climate/0000000001");
     assert_eq!(std::fs::read_dir(&chain).unwrap().count(), 1, "a put leaves nothing beside its object");
     std::fs::write(chain.join("00000000000000000010#1"), b"ha").unwrap();
     std::fs::write(chain.join("notes.txt"), b"not ours").unwrap();
     assert_eq!(store.bases(CHAIN, 0, 10).await.unwrap(), [0]);
-    assert_eq!(store.last_entry(CHAIN).await.unwrap(), Some((0, Bytes::from_static(b"whole"))));
-    assert_eq!(store.commit(CHAIN, 10, Bytes::from_static(b"next")).await.unwrap(), Put::Created);
-    assert_eq!(store.entry(CHAIN, 10).await.unwrap().unwrap(), "next");
+    assert_eq!(store.last_entry(CHAIN).await.unwrap(), Some((0, entry(0, 10, 0))));
+    assert_eq!(store.commit(CHAIN, 10, entry(10, 11, 0)).await.unwrap(), Put::Created);
+    assert_eq!(store.entry(CHAIN, 10).await.unwrap().unwrap(), entry(10, 11, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_creates_at_one_place_exactly_one_succeeds() {
-    let folder = tempfile::tempdir().unwrap();
-    // Two stores on one directory, as two hubs have them.
-    let path = folder.path().join("shared");
-    let pair: [SharedStore; 2] = std::array::from_fn(|_| -> SharedStore { Arc::new(open_directory(&path).unwrap()) });
-    for base in 0..20 {
-        let tasks = (0..8).map(|task| {
-            let store = Arc::clone(&pair[task % 2]);
-            let entry = Bytes::from(format!("entry of {task}"));
-            tokio::spawn(async move { (task, store.commit(CHAIN, base, entry).await.unwrap()) })
-        });
-        let mut winners = Vec::new();
-        for task in tasks.collect::<Vec<_>>() {
-            let (task, put) = task.await.unwrap();
-            winners.extend((put == Put::Created).then_some(task));
+    for Tried { name, store, other, .. } in stores().await.list {
+        println!("{name}");
+        let pair = [store, other];
+        for base in 0..20 {
+            let tasks = (0..8).map(|task| {
+                let store = Arc::clone(&pair[task % 2]);
+                tokio::spawn(async move {
+                    (task, store.commit(CHAIN, base, entry(base, base + 1, task as i64)).await.unwrap())
+                })
+            });
+            let mut winners = Vec::new();
+            for task in tasks.collect::<Vec<_>>() {
+                let (task, put) = task.await.unwrap();
+                winners.extend((put == Put::Created).then_some(task));
+            }
+            assert_eq!(winners.len(), 1, "{winners:?}");
+            let stored = pair[0].entry(CHAIN, base).await.unwrap().unwrap();
+            assert_eq!(stored, entry(base, base + 1, winners[0] as i64));
         }
-        assert_eq!(winners.len(), 1, "{winners:?}");
-        assert_eq!(pair[0].entry(CHAIN, base).await.unwrap().unwrap(), format!("entry of {}", winners[0]));
     }
 }

@@ -17,7 +17,7 @@ use super::log::Snapshot;
 use crate::lake::{Lake, LakeError};
 
 /// A checkpoint is written every so many versions.
-pub(crate) const EVERY: u64 = 20;
+pub(super) const EVERY: u64 = 20;
 
 /// Actions converted at once.
 const RUN: usize = 8_192;
@@ -66,7 +66,7 @@ fn parse(bytes: Bytes) -> Result<Snapshot, String> {
 }
 
 /// Writes a checkpoint when it is time for one. Whoever else does so writes the same state.
-pub(crate) async fn write(lake: &Lake, folder: &str, snapshot: &Snapshot) -> Result<(), LakeError> {
+pub(super) async fn write(lake: &Lake, folder: &str, snapshot: &Snapshot) -> Result<(), LakeError> {
     let Some(version) = snapshot.version.filter(|version| *version > 0 && version.is_multiple_of(EVERY)) else {
         return Ok(());
     };

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::action::{Action, Add, Metadata, Protocol, Txn};
+use super::action::{Action, Add, Metadata, Protocol, Txn, lines};
 use super::checkpoint;
-use crate::lake::{Lake, LakeError};
+use crate::lake::{Lake, LakeError, Put};
 
 /// Most versions read behind a checkpoint: we write one every [`checkpoint::EVERY`] versions.
 const MAX_TAIL: u64 = 1_000_000;
@@ -84,8 +84,28 @@ impl Snapshot {
 }
 
 /// `<folder>/_delta_log/<version>.json`
-pub(crate) fn commit_name(folder: &str, version: u64) -> String {
+pub(super) fn commit_name(folder: &str, version: u64) -> String {
     format!("{folder}/_delta_log/{version:020}.json")
+}
+
+/// Commits the version after `state`, which is then the state with it; says whether that version was still free.
+pub(crate) async fn commit(
+    lake: &Lake,
+    folder: &str,
+    state: &mut Snapshot,
+    actions: &[Action],
+) -> Result<bool, LakeError> {
+    let name = commit_name(folder, state.next_version());
+    let bytes = lines(actions).map_err(LakeError::ours)?;
+    // The folders of its files before it speaks of them, and its own before anybody relies on it.
+    lake.settle_folder(folder).await?;
+    let put = lake.create(&name, bytes.into()).await?;
+    lake.settle_folder(folder).await?;
+    state.refresh(lake, folder).await?;
+    if put == Put::Created {
+        checkpoint::write(lake, folder, state).await?;
+    }
+    Ok(put == Put::Created)
 }
 
 /// The newest state of the table in `folder`.

@@ -7,6 +7,5 @@ mod action;
 mod checkpoint;
 mod log;
 
-pub(crate) use action::{Action, Add, Format, Metadata, Remove, lines};
-pub(crate) use checkpoint::write as write_checkpoint;
-pub(crate) use log::{Snapshot, load};
+pub(crate) use action::{Action, Add, Format, Metadata, Remove};
+pub(crate) use log::{Snapshot, commit, load};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use pyralog_e2e_s3::{BUCKET, Misbehave, S3Server};
 use pyralog_hub::archive::{Archiver, Round, open_lake};
 use pyralog_hub::run::Running;
 use pyralog_hub::store::{StoreUrl, open_directory};
@@ -277,4 +278,37 @@ async fn what_is_no_lake_is_refused_with_the_remedy() {
     let nothing = world.folder.path().join("nothing");
     let (output, said) = run(&nothing, &world.lake()).await;
     assert!(output.status.code() == Some(2) && said.contains("there is no store at"), "{said}");
+}
+
+#[tokio::test]
+async fn a_lake_may_be_in_a_bucket_that_keeps_what_exists() {
+    let world = World::new().await;
+    let mut device = world.device("a", 1).await;
+    let pieces = [device.segment(10), device.loss(5), device.segment(5)];
+    device.send(&world.hub.url(), &pieces).await;
+    let files = world.folder.path().join("s3");
+    let server = S3Server::start(&files).unwrap();
+    let archive = |lake: String| {
+        let mut command = program(&world.store(), lake.as_ref());
+        command.envs(S3Server::environment());
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    for expected in ["archived 15 records and 1 receipts", "archived 0 records"] {
+        let output = archive(server.store("lakes/one")).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.starts_with(expected), "{output:?}");
+    }
+    let mut expected = Records::new();
+    expect(&mut expected, "a", 1, 0..10);
+    expect(&mut expected, "a", 1, 15..20);
+    assert_eq!(records(&files.join(BUCKET).join("lakes/one"), "climate"), expected);
+
+    let missing = server.store("x").replace(BUCKET, "nowhere");
+    let output = archive(missing).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("there is no bucket nowhere"), "{said}");
+    server.misbehave(Misbehave::IgnoreConditions);
+    let output = archive(server.store("lakes/two")).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("honours If-None-Match"), "{said}");
 }

@@ -1,0 +1,202 @@
+//! The connection to a NATS cluster, and why it is not there.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{Auth, AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+
+use super::exchange::chain_of;
+use super::url::{JetStreamUrl, Login};
+use crate::store::{OpenError, StoreError};
+
+/// How long a server has for one answer. Agents are told to come back well before they give up themselves.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a server has to be connected to.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Longest pause between two tries to connect again.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Publishes that wait for their acknowledgement at once: more than batches in work, since each commits one by one.
+const MAX_UNDER_WAY: usize = 8_192;
+
+/// What a file of credentials or passwords may hold.
+const MAX_LOGIN: u64 = 64 << 10;
+
+/// A connection that comes back by itself.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    pub(super) streams: Context,
+    trouble: Trouble,
+}
+
+/// What the servers last said against this client; gone when a connection stands.
+#[derive(Debug, Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Connection {
+    /// Connects to the first server of `url` that answers.
+    pub(super) async fn open(url: &JetStreamUrl) -> Result<Self, OpenError> {
+        let trouble = Trouble::default();
+        // What cannot be read now will not be read later either.
+        auth(&url.login, &[]).map_err(|error| OpenError::Unfit(error.to_string()))?;
+        let servers: Result<Vec<ServerAddr>, _> = url.addresses().iter().map(|server| server.parse()).collect();
+        let servers = servers.map_err(|error| OpenError::Unfit(format!("{url}: {error}")))?;
+        let client = options(url, &trouble).connect(servers).await.map_err(|error| cannot_connect(url, &error))?;
+        let streams = ContextBuilder::new().timeout(ANSWER).max_ack_inflight(MAX_UNDER_WAY).build(client.clone());
+        Ok(Self { client, streams, trouble })
+    }
+
+    /// An operation that failed. Where the connection itself is the trouble, the servers' words about it are added.
+    pub(super) fn failed(
+        &self,
+        action: &'static str,
+        name: impl Into<String>,
+        reason: impl std::fmt::Display,
+    ) -> StoreError {
+        let reason = match self.trouble.last() {
+            Some(trouble) => format!("{reason} ({trouble})"),
+            None => reason.to_string(),
+        };
+        StoreError::Unavailable { action, name: name.into(), reason }
+    }
+}
+
+impl Trouble {
+    fn set(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn options(url: &JetStreamUrl, trouble: &Trouble) -> ConnectOptions {
+    let (login, trouble) = (url.login.clone(), trouble.clone());
+    let remedy = remedy(&login);
+    let mut options = ConnectOptions::with_auth_callback(move |nonce| {
+        let login = login.clone();
+        async move { auth(&login, &nonce).map_err(AuthError::new) }
+    });
+    if let Some(ca) = &url.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    options
+        .name("pyralog-hub")
+        .require_tls(url.tls)
+        .connection_timeout(CONNECT)
+        .request_timeout(Some(ANSWER))
+        .reconnect_delay_callback(|attempts| {
+            Duration::from_millis(50).saturating_mul(1 << attempts.min(8)).min(MAX_PAUSE)
+        })
+        .event_callback(move |event| {
+            let (trouble, remedy) = (trouble.clone(), remedy.clone());
+            async move { note(&trouble, &remedy, event) }
+        })
+}
+
+fn note(trouble: &Trouble, remedy: &str, event: Event) {
+    match event {
+        Event::Connected => {
+            tracing::info!("connected to NATS");
+            trouble.set(None);
+        }
+        Event::Disconnected => {
+            tracing::warn!("lost the connection to NATS, and connects again");
+            trouble.set(Some("there is no connection to NATS at present".into()));
+        }
+        Event::ServerError(error) => {
+            // NATS names what is wrong with a login in these words alone.
+            let words = error.to_string();
+            let is_login = words.to_ascii_lowercase().contains("auth");
+            let said = if is_login { format!("NATS says: {words}; {remedy}") } else { format!("NATS says: {words}") };
+            tracing::warn!("{said}");
+            trouble.set(Some(said));
+        }
+        other => tracing::debug!("NATS: {other}"),
+    }
+}
+
+/// What to do when servers do not let the hub in.
+fn remedy(login: &Login) -> String {
+    match login {
+        Login::None => "this hub gives no credentials: add ?credentials=FILE, or ?user=NAME&password_file=FILE".into(),
+        Login::Credentials(file) | Login::Password(_, file) | Login::Token(file) => {
+            format!("renew {}: it is read again at the next try", file.display())
+        }
+    }
+}
+
+fn cannot_connect(url: &JetStreamUrl, error: &ConnectError) -> OpenError {
+    let servers = url.servers.join(", ");
+    let words = chain_of(error);
+    match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            OpenError::Unfit(format!("NATS at {servers} does not let this hub in: {words}; {}", remedy(&url.login)))
+        }
+        ConnectErrorKind::ServerParse => OpenError::Unfit(format!("{servers}: {words}")),
+        ConnectErrorKind::Tls => OpenError::Unfit(format!(
+            "NATS at {servers}: {words}; name the authority of its certificate with ?ca=FILE, or write nats:// if it has none"
+        )),
+        _ => OpenError::Store(StoreError::Unavailable { action: "connect to", name: servers, reason: words }),
+    }
+}
+
+/// What a login says, with `nonce` signed where that is its way.
+fn auth(login: &Login, nonce: &[u8]) -> io::Result<Auth> {
+    let mut auth = Auth::new();
+    match login {
+        Login::None => {}
+        Login::Token(file) => auth.token = Some(one_line(file)?),
+        Login::Password(user, file) => {
+            (auth.username, auth.password) = (Some(user.clone()), Some(one_line(file)?));
+        }
+        Login::Credentials(file) => {
+            let text = read(file)?;
+            let (jwt, seed) = (between(&text, "NATS USER JWT"), between(&text, "USER NKEY SEED"));
+            let (Some(jwt), Some(seed)) = (jwt, seed) else {
+                return Err(wrong(file, "it is no file of credentials: `nsc generate creds` writes one"));
+            };
+            // The library's words may hold the seed.
+            let key = nkeys::KeyPair::from_seed(seed).map_err(|_| wrong(file, "the seed in it is no key's"))?;
+            auth.signature = Some(key.sign(nonce).map_err(|_| wrong(file, "the seed in it signs nothing"))?);
+            auth.jwt = Some(jwt.to_owned());
+        }
+    }
+    Ok(auth)
+}
+
+/// What stands on the line after `-----BEGIN what-----`.
+fn between<'a>(text: &'a str, what: &str) -> Option<&'a str> {
+    let mut lines = text.lines().map(str::trim);
+    lines.by_ref().find(|line| line.starts_with("---") && line.contains("BEGIN") && line.contains(what))?;
+    lines.next().filter(|line| !line.is_empty() && !line.starts_with("---"))
+}
+
+fn one_line(file: &Path) -> io::Result<String> {
+    let text = read(file)?;
+    match text.trim() {
+        "" => Err(wrong(file, "it is empty")),
+        line if line.contains(['\n', '\r']) => Err(wrong(file, "it has more than one line")),
+        line => Ok(line.to_owned()),
+    }
+}
+
+fn read(file: &Path) -> io::Result<String> {
+    let length = std::fs::metadata(file).map_err(|error| wrong(file, &error.to_string()))?.len();
+    if length > MAX_LOGIN {
+        return Err(wrong(file, "it is too long to be a login"));
+    }
+    std::fs::read_to_string(file).map_err(|error| wrong(file, &error.to_string()))
+}
+
+fn wrong(file: &Path, reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("cannot log in to NATS with {}: {reason}", file.display()))
+}

@@ -1,0 +1,125 @@
+//! Names of things in NATS. Entries of a chain have one subject, everything else one key each in the bucket:
+//!
+//! ```text
+//! {STREAM}.{agent}.{epoch:010}.{log}                        entries, in order; the base of each is in a header
+//! $KV.{STREAM}-state.layout                                 how many streams there are
+//! $KV.{STREAM}-state.{agent}.epochs.{epoch:010}             and so on, as in a directory: closed, schemas
+//! $KV.{STREAM}-state.{agent}.register.{epoch:010}.{position:010}
+//! $KV.{STREAM}-state.{agent}.heads.{epoch:010}              the newest heads alone
+//! $KV.{STREAM}-state.{agent}.notes.{epoch:010}.{log}.{fingerprint hex}
+//! ```
+//!
+//! Agents and logs are percent-encoded down to `[A-Za-z0-9_-]` with `=` for `%`: what a token of a subject and a key of a
+//! bucket may both hold.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::super::names::{Digits, digits};
+use crate::store::{Chain, Place};
+
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
+
+/// The key of the layout; other keys have more parts.
+pub(super) const LAYOUT: &str = "layout";
+
+/// The subject of a chain, behind its stream's name.
+pub(super) fn chain(stream: &str, chain: Chain<'_>) -> String {
+    format!("{stream}.{}.{:010}.{}", encode(chain.agent), chain.epoch, encode(chain.log))
+}
+
+/// The subjects of the chains of an agent, of one log or of all.
+pub(super) fn chains(stream: &str, agent: &str, log: Option<&str>) -> String {
+    format!("{stream}.{}.*.{}", encode(agent), log.map_or_else(|| "*".into(), encode))
+}
+
+/// Epoch and log of a subject that [`chains`] found.
+pub(super) fn epoch_and_log(subject: &str) -> Option<(u32, String)> {
+    let mut parts = subject.rsplit('.');
+    let log = decode(parts.next()?)?;
+    Some((parts.next()?.parse().ok()?, log))
+}
+
+/// The name under which an entry is sealed.
+pub(super) fn entry(subject: &str, base: u64) -> String {
+    format!("{subject}/{base:020}")
+}
+
+/// The key of an object that is no entry.
+pub(super) fn key(place: Place<'_>, number: u64) -> String {
+    match (place, digits(place)) {
+        // Of heads only the newest are kept, so their order is no part of the key.
+        (Place::Heads(..), _) => folder(place),
+        (_, Digits::Decimal(width)) => format!("{}.{number:0width$}", folder(place)),
+        (_, Digits::Hex) => format!("{}.{number:016x}", folder(place)),
+    }
+}
+
+/// All keys of a place.
+pub(super) fn keys(place: Place<'_>) -> String {
+    format!("{}.*", folder(place))
+}
+
+/// The number of a key that [`keys`] found.
+pub(super) fn number(place: Place<'_>, key: &str) -> Option<u64> {
+    let last = key.rsplit('.').next()?;
+    match digits(place) {
+        Digits::Decimal(_) => last.parse().ok(),
+        Digits::Hex => u64::from_str_radix(last, 16).ok(),
+    }
+}
+
+/// The key of the first epoch, of any agent: whoever is known has one.
+pub(super) fn first_epochs() -> String {
+    format!("*.epochs.{:010}", 1)
+}
+
+/// The agent of a key that [`first_epochs`] found.
+pub(super) fn agent(key: &str) -> Option<String> {
+    decode(key.split('.').next()?)
+}
+
+fn folder(place: Place<'_>) -> String {
+    match place {
+        Place::Epochs(agent) => format!("{}.epochs", encode(agent)),
+        Place::Closed(agent) => format!("{}.closed", encode(agent)),
+        Place::Register(agent, epoch) => format!("{}.register.{epoch:010}", encode(agent)),
+        Place::Heads(agent, epoch) => format!("{}.heads.{epoch:010}", encode(agent)),
+        Place::Schemas(agent) => format!("{}.schemas", encode(agent)),
+        Place::Notes(chain) => format!("{}.notes.{:010}.{}", encode(chain.agent), chain.epoch, encode(chain.log)),
+        // Entries are in no bucket; this names their chain for people.
+        Place::Entries(chain) => format!("{}.{:010}.{}", encode(chain.agent), chain.epoch, encode(chain.log)),
+    }
+}
+
+fn encode(name: &str) -> String {
+    utf8_percent_encode(name, ENCODED).to_string().replace('%', "=")
+}
+
+fn decode(token: &str) -> Option<String> {
+    let name = percent_decode_str(&token.replace('=', "%")).decode_utf8().ok()?.into_owned();
+    (encode(&name) == token).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn no_name_leaves_its_token() {
+        for name in ["a.b", "*", ">", "a b", "=", "%", "ü", "\t", "$KV"] {
+            let subject = chain("S", Chain { agent: name, epoch: 1, log: name });
+            assert_eq!(subject.split('.').count(), 4, "{subject}");
+            assert!(subject.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-=".contains(&b)), "{subject}");
+            assert_eq!(epoch_and_log(&subject), Some((1, name.to_owned())));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_comes_back(name in "\\PC{1,255}") {
+            prop_assert_eq!(decode(&encode(&name)), Some(name));
+        }
+    }
+}
