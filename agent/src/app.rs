@@ -223,7 +223,7 @@ impl App {
         }
         self.upkeep.shutdown().await;
         let left = self.ring.status().totals.pending;
-        if left > 0 && self.config.sync.upstream.is_some() {
+        if left > 0 && !self.config.sync.upstream.is_empty() {
             tracing::warn!(
                 "stopped with {left} records not shipped; they end with this process and the hub will call them lost"
             );
@@ -384,9 +384,11 @@ impl App {
     }
 
     fn start_sync(&mut self, incarnation: [u8; 16], shared: Arc<SyncShared>) -> Result<(), StartError> {
-        let Some(upstream) = &self.config.sync.upstream else { return Ok(()) };
+        if self.config.sync.upstream.is_empty() {
+            return Ok(());
+        }
         let agent_id = AgentId::new(&self.config.agent_id).map_err(|error| StartError::Name(error.to_string()))?;
-        let config = sync_config(&self.config.sync, upstream, agent_id);
+        let config = sync_config(&self.config.sync, agent_id);
         let (ring, clock) = (self.ring.clone(), self.clock);
         self.sync = Some(tokio::spawn(async move {
             if let Err(error) = sync::run(config, ring, clock, incarnation, shared).await {

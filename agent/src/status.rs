@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::device_clock::{ClockView, DeviceClock};
 use crate::ingest::sidecar::{SidecarStatus, SidecarView};
 use crate::ring::{Account, Clock, LossReason, Ring};
-use crate::sync::SyncShared;
+use crate::sync::{HubReport, SyncShared};
 
 /// Makes status documents.
 #[derive(Debug)]
@@ -78,6 +78,9 @@ pub struct SyncView {
     pub last_error: Option<String>,
     /// Until the next attempt.
     pub next_attempt_s: Option<f64>,
+    /// The hubs; left out if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hubs: Vec<HubReport>,
 }
 
 /// One log: `accepted = committed + pending + sum of receipted`, always.
@@ -128,6 +131,7 @@ impl StatusSource {
                 state: report.state.word(),
                 next_attempt_s: report.next_attempt_in().map(|wait| wait.as_secs_f64()),
                 last_error: report.last_error,
+                hubs: self.sync.hubs(),
             },
             clock,
             sidecar: self.sidecar.view(),

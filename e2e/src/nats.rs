@@ -45,6 +45,7 @@ impl Cluster {
     /// # Errors
     /// When they do not come up.
     pub async fn with(folder: &Path, count: usize, more: &str) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
         let mut nodes = Vec::new();
         for index in 0..count {
             nodes.push(Node {

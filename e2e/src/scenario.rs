@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod crash;
 pub mod fence;
+pub mod hubs;
 pub mod overflow;
 pub mod round_trip;
 

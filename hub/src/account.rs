@@ -8,13 +8,18 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use pyralog_sync_protocol::entry::{Content, Entry, Tip};
 use pyralog_sync_protocol::epoch::{EpochRecord, HeadsRecord};
-use pyralog_sync_protocol::frame::Reason;
+use pyralog_sync_protocol::frame::{Reason, Receipt};
+use pyralog_sync_protocol::trim::TrimMark;
 use serde::Serialize;
 
+use crate::retention::mark;
 use crate::store::{Chain, MAX_PAGE, Place, Store, StoreError};
 
 /// Receipts that an account lists for one epoch; more are counted.
 const MAX_RECEIPTS: usize = 10_000;
+
+/// How often an account is begun again since retention was at work.
+const RETRIES: usize = 3;
 
 /// Names looked through for one that was meant.
 const MAX_CANDIDATES: usize = 4_096;
@@ -85,6 +90,9 @@ pub struct EpochAccount {
     pub receipted: BTreeMap<&'static str, u64>,
     /// How many records the hub knows of and has not got: `head_seen` - `next_offset`.
     pub lag: u64,
+    /// What retention deleted of the committed records; absent when nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<DeletedAccount>,
     /// Whether the epoch has ended.
     pub closed: bool,
     /// The hub's clock at the last commit, Unix nanoseconds; absent before the first.
@@ -95,6 +103,28 @@ pub struct EpochAccount {
     /// Receipts that are not listed because there are too many.
     #[serde(skip_serializing_if = "is_zero")]
     pub receipts_omitted: u64,
+}
+
+/// Records that were committed, and that retention deleted since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeletedAccount {
+    /// Whatever was committed below this offset is deleted.
+    pub below: u64,
+    /// How many records that is.
+    pub records: u64,
+    /// How many bytes their entries took.
+    pub bytes: u64,
+    /// Their lowest time, Unix nanoseconds.
+    pub min_time: i64,
+    /// Their highest time.
+    pub max_time: i64,
+}
+
+impl From<TrimMark> for DeletedAccount {
+    fn from(mark: TrimMark) -> Self {
+        let (below, records) = (mark.below(), mark.records());
+        Self { below, records, bytes: mark.bytes, min_time: mark.min_time, max_time: mark.max_time }
+    }
 }
 
 /// One receipt.
@@ -263,6 +293,29 @@ async fn epoch_account(
     heard: u64,
     with_receipts: bool,
 ) -> Result<EpochAccount, AccountError> {
+    let mut mark = mark::newest(store, chain).await?;
+    for _ in 0..RETRIES {
+        let found = epoch_account_from(store, chain, mark, heard, with_receipts).await;
+        if !matches!(found, Err(AccountError::Damaged { .. })) {
+            return found;
+        }
+        // What seems damaged may be what retention deleted meanwhile.
+        let newer = mark::newest(store, chain).await?;
+        if newer == mark {
+            return found;
+        }
+        mark = newer;
+    }
+    epoch_account_from(store, chain, mark, heard, with_receipts).await
+}
+
+async fn epoch_account_from(
+    store: &dyn Store,
+    chain: Chain<'_>,
+    mark: Option<TrimMark>,
+    heard: u64,
+    with_receipts: bool,
+) -> Result<EpochAccount, AccountError> {
     let record = epoch_record(store, chain.agent, chain.epoch).await?;
     let (tip, received_at) = match store.base_at(chain, u64::MAX).await? {
         Some(base) => {
@@ -275,7 +328,7 @@ async fn epoch_account(
     let (mut receipts, mut receipts_omitted) = (None, 0);
     if with_receipts {
         let mut search = ReceiptSearch { store, chain, found: Vec::new(), omitted: 0 };
-        search.run(tip.cursor.lost()).await?;
+        search.run(mark.as_ref(), tip.cursor.lost()).await?;
         (receipts, receipts_omitted) = (Some(search.found), search.omitted);
     }
     let receipted = Reason::ALL.into_iter().zip(tip.cursor.receipted).filter(|(_, count)| *count > 0);
@@ -288,6 +341,7 @@ async fn epoch_account(
         committed: tip.cursor.committed(),
         receipted: receipted.map(|(reason, count)| (reason.word(), count)).collect(),
         lag: head_seen - tip.cursor.next,
+        deleted: mark.map(DeletedAccount::from),
         closed: tip.closed,
         received_at,
         receipts,
@@ -304,8 +358,16 @@ struct ReceiptSearch<'a> {
 }
 
 impl ReceiptSearch<'_> {
-    async fn run(&mut self, lost_at_end: u64) -> Result<(), AccountError> {
+    async fn run(&mut self, mark: Option<&TrimMark>, lost_at_end: u64) -> Result<(), AccountError> {
         let (mut from, mut lost) = (0, 0);
+        if let Some(mark) = mark {
+            let below = mark::below(self.store, self.chain, mark).await?;
+            if let Some((base, reason)) = below.damaged.into_iter().next() {
+                return Err(AccountError::Damaged { name: self.store.entry_name(self.chain, base), reason });
+            }
+            below.receipts.iter().for_each(|receipt| self.take(receipt));
+            (from, lost) = (mark.below(), mark.tip.cursor.lost());
+        }
         while lost < lost_at_end {
             let bases = self.store.bases(self.chain, from, MAX_PAGE).await?;
             let Some(last) = bases.last().copied() else { break };
@@ -349,6 +411,15 @@ impl ReceiptSearch<'_> {
         let entry = decode(self.store, self.chain, base, &bytes)?;
         let content = entry.content().map_err(|error| damaged(self.store.entry_name(self.chain, base), &error))?;
         if let Content::Receipt(receipt) = content {
+            self.take(&receipt);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, receipt: &Receipt) {
+        if self.found.len() == MAX_RECEIPTS {
+            self.omitted += 1;
+        } else {
             let times_known = (receipt.min_time, receipt.max_time) != (0, 0);
             self.found.push(ReceiptAccount {
                 from: receipt.from,
@@ -358,7 +429,6 @@ impl ReceiptSearch<'_> {
                 max_time: times_known.then_some(receipt.max_time),
             });
         }
-        Ok(())
     }
 
     async fn lost_after(&self, base: u64) -> Result<u64, AccountError> {

@@ -4,6 +4,7 @@
 //!
 //! A request of an agent passes [`http`] (credentials, limits), is driven through the protocol's receiver by [`session`],
 //! and ends in the [`store`]. Readers pass [`http`] too, and get records by [`scan`] and sums by [`account`].
+//! [`retention`] deletes what is too old or too much.
 
 pub mod account;
 #[cfg(feature = "lake")]
@@ -14,6 +15,7 @@ mod clock;
 pub mod config;
 pub mod http;
 mod recent;
+pub mod retention;
 pub mod run;
 pub mod scan;
 pub mod session;

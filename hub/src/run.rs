@@ -7,12 +7,13 @@ use std::time::Instant;
 use pyralog_supervision::Pulse;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::auth::Auth;
 use crate::auth::tokens::TokensError;
 use crate::config::Config;
 use crate::http::{App, server};
+use crate::retention;
 use crate::store::{self, OpenError, SharedStore, StoreError, StoreUrl};
 use crate::tls::{Tls, TlsError};
 
@@ -24,6 +25,7 @@ pub struct Running {
     store: String,
     stop: Arc<Notify>,
     task: JoinHandle<bool>,
+    keeper: AbortHandle,
     pulse: Pulse,
     began: Instant,
 }
@@ -88,7 +90,9 @@ pub async fn start_on(config: &Config, auth: Auth, store: SharedStore) -> Result
         server::serve(listener, serving, doors, max_connections, grace, life, async move { stopping.notified().await })
             .await
     });
-    Ok(Running { address, app, tls, store: name, stop, task, pulse, began })
+    // It may be ended between any two steps: the next round of any hub finishes.
+    let keeper = tokio::spawn(retention::keep(app.clone())).abort_handle();
+    Ok(Running { address, app, tls, store: name, stop, task, keeper, pulse, began })
 }
 
 impl Running {
@@ -141,6 +145,7 @@ impl Running {
     pub async fn stop(self) -> bool {
         // One permit is kept, so a server that has not looked yet will see it.
         self.stop.notify_one();
+        self.keeper.abort();
         self.task.await.unwrap_or(false)
     }
 }

@@ -152,7 +152,7 @@ fn start_driver(
             max_batch: plan.max_batch,
             threshold: plan.threshold,
             timeout: plan.timeout,
-            ..SyncConfig::new(String::new(), agent_id)
+            ..SyncConfig::new(Vec::new(), agent_id)
         };
         drive(link, Packing::Inline, &config, ring, Clock::start(), incarnation, shared).await;
     })

@@ -70,6 +70,27 @@ impl Platter {
         gone as u64
     }
 
+    /// The names of its objects from one on, ascending.
+    pub(crate) fn names_from(&self, from: String) -> impl Iterator<Item = &str> {
+        self.objects.range(from..).map(|(name, _)| name.as_str())
+    }
+
+    /// An object, as it is stored.
+    pub(crate) fn object(&self, name: &str) -> Option<&Bytes> {
+        self.objects.get(name)
+    }
+
+    fn delete(&mut self, name: &str, sabotage: Sabotage) -> Result<(), String> {
+        self.may_delete(name).map_err(|why| format!("the hub deletes {name}: {why}"))?;
+        self.objects.remove(name);
+        if sabotage == Sabotage::GreedyDeletion && name.contains("/logs/") {
+            // The one behind it, too.
+            let next = self.names_from(format!("{name}\0")).next().map(str::to_owned);
+            next.map(|next| self.objects.remove(&next));
+        }
+        Ok(())
+    }
+
     /// How often it was put back.
     pub(crate) fn age(&self) -> u64 {
         self.age
@@ -163,12 +184,14 @@ impl ObjectStore for Disk {
             let disk = disk.clone();
             async move {
                 let name = name?;
-                let path = name.to_string();
-                if !path.contains("/heads/") {
-                    disk.world.fail(format!("the hub deletes {path}"));
-                }
+                let (path, world) = (name.to_string(), Arc::clone(&disk.world));
                 let ask = Ask { what: "delete", name: path.clone(), writes: true };
-                disk.ask(ask, move |platter| Ok(platter.objects.remove(&path))).await?;
+                let delete = move |platter: &mut Platter| {
+                    let deleted = platter.delete(&path, world.sabotage);
+                    world.check(deleted);
+                    Ok(())
+                };
+                disk.ask(ask, delete).await?;
                 Ok(name)
             }
         };

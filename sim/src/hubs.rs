@@ -97,6 +97,14 @@ pub fn end(world: &World) {
     drop(hubs);
 }
 
+/// Gives a hub something to do that nobody waits for, if it is up and has a place free. It dies with the hub.
+pub fn employ(world: &World, hub: usize, work: impl Future<Output = ()> + Send + 'static) {
+    let mut hubs = world.hubs.lock();
+    if let Some(hub) = hubs.get_mut(hub).filter(|hub| hub.sessions.is_some() && hub.running.len() < MAX_RUNNING) {
+        hub.running.spawn(guarded(world, work));
+    }
+}
+
 /// Hands a request to a hub; `None` if it is down.
 pub fn serve(world: &World, hub: usize, id: u64, hello: bool, body: Bytes) -> Option<Work> {
     let mut hubs = world.hubs.lock();

@@ -2,7 +2,7 @@
 //!
 //! The agent's ring and sync driver, and the hub's sessions and store, are the real ones. The clock, the network and the disk
 //! under them are simulated, and as bad as the seed says: messages are lost, late, doubled, damaged; hubs and agents die
-//! between any two steps; disks fill up, fail, and lie about what happened; clocks jump to 1970. An [`oracle`] keeps every
+//! between any two steps; disks fill up, fail, and lie about what happened; clocks jump to 1970; hubs delete what is old or much. An [`oracle`] keeps every
 //! record that an agent accepted. In the end it reads the store back through the hub's own read side, and every offset must
 //! be there once: committed bit for bit, or in one receipt.
 //!
@@ -37,6 +37,7 @@ pub mod rows;
 pub mod sabotage;
 pub mod storm;
 pub mod trace;
+pub mod trims;
 pub mod watch;
 pub mod weather;
 pub mod world;

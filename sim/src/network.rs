@@ -54,7 +54,7 @@ impl SimLink {
 }
 
 impl Link for SimLink {
-    fn exchange(&self, hello: bool, message: Vec<u8>) -> Exchange {
+    fn exchange(&self, hello: bool, message: Bytes) -> Exchange {
         let world = Arc::clone(&self.world);
         self.watcher.look(&world);
         let journey = Journey::draw(&world, hello);
@@ -63,7 +63,7 @@ impl Link for SimLink {
         world.count(if hello { "hellos" } else { "batches" });
         world.note(Event::Send(id, what, message.len(), digest(&message), journey.hub));
         let (send, answer) = oneshot::channel();
-        spawn(&world, carry(Arc::clone(&world), journey, hello, message.into(), send));
+        spawn(&world, carry(Arc::clone(&world), journey, hello, message, send));
         Box::pin(async move {
             let answer = async {
                 match answer.await {

@@ -170,10 +170,18 @@ fn compare(account: &EpochAccount, life: &LogLife, rows: &[(u64, Kept)]) -> Resu
         *receipted.entry(receipt.reason).or_default() += receipt.to - receipt.from;
     }
     receipted.retain(|_, count| *count > 0);
+    let deleted = account.deleted.as_ref().map_or((0, 0), |deleted| (deleted.below, deleted.records));
+    let given_out = rows.iter().filter(|(offset, _)| *offset < deleted.0).count();
+    // What is deleted are all the committed records below the mark: neither more nor fewer are missing there.
+    let gone = covered.iter_mut().take(deleted.0 as usize).filter(|covered| **covered == 0);
+    let gone = gone.map(|covered| *covered = 1).count() as u64;
+    if given_out > 0 || gone != deleted.1 {
+        return Err(format!("{:?}; {gone} are gone, {given_out} are given out all the same", account.deleted));
+    }
     if let Some(missing) = covered.iter().position(|covered| *covered == 0) {
         return Err(format!("the record at {missing} is neither committed nor receipted"));
     }
-    if account.committed != rows.len() as u64 || account.receipted != receipted {
+    if account.committed != rows.len() as u64 + gone || account.receipted != receipted {
         return Err(format!("the account says {account:?}; there are {} records and {receipted:?}", rows.len()));
     }
     Ok(())
@@ -221,6 +229,7 @@ fn status(agent: &Agent, epoch: Option<u32>, accounts: &Accounts) -> Result<(), 
 
 fn tally(world: &World, account: &EpochAccount) {
     world.add("records committed", account.committed);
+    world.add("records committed and deleted", account.deleted.as_ref().map_or(0, |deleted| deleted.records));
     for (reason, count) in &account.receipted {
         world.add(
             match *reason {

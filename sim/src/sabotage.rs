@@ -8,6 +8,8 @@ pub enum Sabotage {
     None,
     /// The store forgets some of what it acknowledged.
     ForgetfulStore,
+    /// What is deleted takes the entry behind it along.
+    GreedyDeletion,
     /// The store's create-if-absent overwrites.
     OverwritingStore,
     /// Reading back leaves a record out.

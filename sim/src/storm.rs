@@ -14,6 +14,7 @@ use crate::ledger;
 use crate::plan::Profile;
 use crate::random::Random;
 use crate::trace::Event;
+use crate::trims;
 use crate::watch;
 use crate::weather::Weather;
 use crate::world::{DiskState, Window, World, spawn};
@@ -43,6 +44,7 @@ enum Great {
     Turn,
     Backup,
     Restore,
+    Trim,
 }
 
 /// The living agents, and what is to come.
@@ -75,6 +77,7 @@ impl Storm {
             Great::Turn,
             Great::Backup,
             Great::Restore,
+            Great::Trim,
         ] {
             storm.plan(great);
         }
@@ -187,6 +190,7 @@ impl Storm {
             Great::Turn => events.turn,
             Great::Backup => events.backup,
             Great::Restore => events.restore,
+            Great::Trim => events.trim,
             Great::Birth => Duration::ZERO,
         };
         if !mean.is_zero() {
@@ -229,6 +233,10 @@ impl Storm {
             Great::HubCrash => {
                 let hub = self.random.below(world.plan.terms.len() as u64) as usize;
                 hubs::crash(&world, hub, "killed");
+            }
+            Great::Trim => {
+                let hub = self.random.below(world.plan.terms.len() as u64) as usize;
+                trims::happen(&world, hub);
             }
             Great::Backup => backup::take(&world),
             Great::Restore => backup::restore(&world),

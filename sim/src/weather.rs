@@ -76,6 +76,8 @@ pub struct Events {
     pub backup: Duration,
     /// The store is put back to what it was at the last backup, or emptied if there was none.
     pub restore: Duration,
+    /// A hub deletes what is beyond some limit.
+    pub trim: Duration,
     /// The weather turns, from a squall to a lull or back.
     pub turn: Duration,
 }
@@ -132,6 +134,9 @@ impl Weather {
         for chance in [lose, corrupt, meddle, &mut weather.disk.fail] {
             *chance = if random.chance(300) { 0 } else { *chance };
         }
+        if random.chance(300) {
+            weather.events.trim = Duration::ZERO;
+        }
         weather.network.cancel = *random.pick(&[0, 100, 800]);
         weather
     }
@@ -180,5 +185,6 @@ const EVENTFUL: Events = Events {
     burst: seconds(30),
     backup: Duration::ZERO,
     restore: Duration::ZERO,
+    trim: seconds(7),
     turn: seconds(5),
 };

@@ -59,6 +59,8 @@ pub struct Shared {
     pub network_chance: Mutex<Random>,
     /// Chance, for the store.
     pub disk_chance: Mutex<Random>,
+    /// Chance, for retention.
+    pub trim_chance: Mutex<Random>,
     /// Chance, for everything else.
     pub chance: Mutex<Random>,
     /// Something hangs: a good time for other things to happen.
@@ -109,6 +111,7 @@ impl Shared {
             meddler: Mutex::default(),
             network_chance: random("network"),
             disk_chance: random("disk"),
+            trim_chance: random("retention"),
             chance: random("events"),
             stirred: Notify::new(),
             trace: Mutex::new(trace),

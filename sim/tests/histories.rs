@@ -50,6 +50,7 @@ fn the_storm_is_worth_its_name() {
         ("clock jumps to 1970", 250),
         ("damaged messages", 100),
         ("duplicates of old incarnations", 500),
+        ("entries deleted", 1_700),
         ("evicted segments", 5_000),
         ("failed-but-happened writes", 120),
         ("fences", 700),
@@ -119,6 +120,11 @@ fn caught(sabotage: Sabotage) -> Vec<String> {
 #[test]
 fn a_store_that_forgets_what_it_acknowledged_is_caught() {
     assert!(!caught(Sabotage::ForgetfulStore).is_empty());
+}
+
+#[test]
+fn a_deletion_that_takes_more_than_its_mark_says_is_caught() {
+    assert!(!caught(Sabotage::GreedyDeletion).is_empty());
 }
 
 #[test]

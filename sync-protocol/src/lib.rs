@@ -52,6 +52,8 @@ pub mod sender;
 pub mod sidecar;
 #[cfg(feature = "alloc")]
 pub mod source;
+#[cfg(feature = "alloc")]
+pub mod trim;
 pub mod wire;
 
 #[cfg(feature = "alloc")]

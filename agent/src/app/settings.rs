@@ -41,7 +41,7 @@ pub(super) fn mqtt_access(mqtt: &Mqtt) -> Access {
     if users.is_empty() { Access::Anonymous } else { Access::Users(users) }
 }
 
-pub(super) fn sync_config(sync: &SyncSection, upstream: &str, agent_id: AgentId) -> SyncConfig {
+pub(super) fn sync_config(sync: &SyncSection, agent_id: AgentId) -> SyncConfig {
     SyncConfig {
         interval: sync.interval,
         max_batch: u32::try_from(sync.max_batch).unwrap_or(u32::MAX),
@@ -49,7 +49,8 @@ pub(super) fn sync_config(sync: &SyncSection, upstream: &str, agent_id: AgentId)
         token_file: sync.token_file.clone(),
         tls: sync.tls.clone(),
         timeout: sync.timeout.max(Duration::from_millis(1)),
-        ..SyncConfig::new(upstream.to_owned(), agent_id)
+        policy: sync.upstream_policy,
+        ..SyncConfig::new(sync.upstream.clone(), agent_id)
     }
 }
 

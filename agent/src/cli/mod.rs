@@ -76,9 +76,9 @@ struct ServeArgs {
     /// Name of this agent at the hub [default: made from the machine id]
     #[arg(long, value_name = "ID")]
     agent_id: Option<String>,
-    /// URL of the hub; without one nothing is sent
+    /// URL of the hub; without one nothing is sent. Several, before one store: given again, or separated by commas
     #[arg(long, value_name = "URL")]
-    upstream: Option<String>,
+    upstream: Vec<String>,
     /// Where MQTT listens [default: 127.0.0.1:1883]
     #[arg(long, value_name = "IP:PORT")]
     mqtt_listen: Option<String>,
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn every_flag_of_serve_becomes_its_key() {
         let words = "pyralog-agent serve --memory-only --max-memory 8MiB --agent-id a --upstream http://h \
-                     --mqtt-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --set log.level=debug";
+                     --upstream http://i,http://j --mqtt-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --set log.level=debug";
         let Command::Serve(args) = Cli::try_parse_from(words.split_whitespace()).unwrap().command else {
             panic!("serve was asked for");
         };
@@ -252,7 +252,7 @@ mod tests {
         let loaded = crate::config::load(&sources).unwrap();
         assert_eq!(loaded.config.storage.max_memory, 8 << 20);
         assert_eq!(loaded.config.agent_id, "a");
-        assert_eq!(loaded.config.sync.upstream.as_deref(), Some("http://h"));
+        assert_eq!(loaded.config.sync.upstream, ["http://h", "http://i", "http://j"]);
         assert_eq!((loaded.config.mqtt.listen.port(), loaded.config.http.listen.port()), (0, 0));
         assert_eq!(loaded.config.log.level, "debug");
     }

@@ -126,7 +126,7 @@ impl ServeArgs {
             ("--memory-only", "storage.mode", self.memory_only.then(|| "memory-only".to_owned())),
             ("--max-memory", "storage.max_memory", self.max_memory),
             ("--agent-id", "agent_id", self.agent_id),
-            ("--upstream", "sync.upstream", self.upstream),
+            ("--upstream", "sync.upstream", (!self.upstream.is_empty()).then(|| self.upstream.join(","))),
             ("--mqtt-listen", "mqtt.listen", self.mqtt_listen),
             ("--http-listen", "http.listen", self.http_listen),
         ];
@@ -152,10 +152,12 @@ fn greet(config: &Config, endpoints: Endpoints) {
         text += &format!("  sidecar   {endpoint}\n");
     }
     text += &format!("  memory    {memory} in RAM, nothing on disk\n");
-    text += &match &config.sync.upstream {
-        Some(upstream) => format!("  upstream  {}\n", without_password(upstream)),
-        None => "  upstream  none: add --upstream http://HUB:7390 to ship records\n".to_owned(),
-    };
+    for upstream in &config.sync.upstream {
+        text += &format!("  upstream  {}\n", without_password(upstream));
+    }
+    if config.sync.upstream.is_empty() {
+        text += "  upstream  none: add --upstream http://HUB:7390 to ship records\n";
+    }
     let token = if config.http.tokens.is_empty() { "" } else { "-H 'Authorization: Bearer TOKEN' " };
     text += "Send a first reading and read it back:\n";
     text += &format!("  curl {token}-d 'climate temp=21.5' {http}/write\n");

@@ -52,6 +52,7 @@ fn table(status: &Value) -> String {
         let _ = write!(out, "\n         last error: {error}");
     }
     out.push('\n');
+    hubs(&sync["hubs"], &mut out);
     clock(&status["clock"], &mut out);
     sidecar(&status["sidecar"], &mut out);
     out.push('\n');
@@ -73,6 +74,19 @@ fn table(status: &Value) -> String {
         columns(&rows, &mut out);
     }
     out
+}
+
+/// The hubs, if there are several; a star is at the one in use.
+fn hubs(hubs: &Value, out: &mut String) {
+    let Some(hubs) = hubs.as_array().filter(|hubs| hubs.len() > 1) else { return };
+    for hub in hubs {
+        let mark = if hub["in_use"] == true { '*' } else { ' ' };
+        let _ = write!(out, "       {mark} {}", hub["url"].as_str().unwrap_or("?"));
+        if let Some(error) = hub["last_error"].as_str() {
+            let _ = write!(out, ": {error}");
+        }
+        out.push('\n');
+    }
 }
 
 /// A line if the device's clock is wrong, or seems to be.
@@ -165,7 +179,9 @@ mod tests {
         let status = serde_json::json!({
             "agent_id": "board-17", "incarnation": "00", "epoch": 3, "uptime_s": 7200.4, "runway_s": 11520.0,
             "memory": {"used": 33554432u64, "cap": 67108864u64, "resident": 41943040u64},
-            "sync": {"state": "backoff", "last_error": "connection refused", "next_attempt_s": 12.0},
+            "sync": {"state": "backoff", "last_error": "connection refused", "next_attempt_s": 12.0, "hubs": [
+                {"url": "http://a:7390", "in_use": false, "last_error": "connection refused"},
+                {"url": "http://b:7390", "in_use": true, "last_error": null}]},
             "logs": {"climate": {"accepted": 10, "committed": 6, "pending": 3, "receipted": {"evicted": 1, "lost": 0}, "bytes": 2048}}
         });
         let text = table(&status);
@@ -175,6 +191,8 @@ mod tests {
             "runway   3h 12m",
             "backoff, next attempt in 12s",
             "last error: connection refused",
+            "  http://a:7390: connection refused\n",
+            "* http://b:7390\n",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -96,16 +96,20 @@ impl Section<'_> {
 
     /// A URL that must be there and may hold a password.
     pub(super) fn url(&mut self, key: &str) -> String {
-        let url = self.optional_url(key);
+        let url = self.get(key, "a URL", "", text, |url| quote(&without_password(url)));
         if url.is_none() {
             self.complain(key, "this key is required here");
         }
         url.unwrap_or_default()
     }
 
-    /// A URL that may be absent and may hold a password.
-    pub(super) fn optional_url(&mut self, key: &str) -> Option<String> {
-        self.get(key, "a URL", "", text, |url| quote(&without_password(url)))
+    /// A URL, or a list of them; there may be none, and each may hold a password.
+    pub(super) fn urls(&mut self, key: &str) -> Vec<String> {
+        let shown = |urls: &Vec<String>| {
+            let mut hidden: Vec<_> = urls.iter().map(|url| without_password(url)).collect();
+            if hidden.len() == 1 { quote(&hidden.remove(0)) } else { list(&hidden) }
+        };
+        self.get(key, "a URL or a list of URLs", "", one_or_more, shown).unwrap_or_default()
     }
 
     pub(super) fn text(&mut self, key: &str, default: &str) -> String {
@@ -145,11 +149,7 @@ impl Section<'_> {
 
     /// A list of strings, or one string alone.
     pub(super) fn one_or_more(&mut self, key: &str) -> Vec<String> {
-        let parse = |raw: &Raw, origin: &Origin| match raw {
-            Raw::Text(one) => Some(Ok(vec![one.clone()])),
-            other => texts(other, origin),
-        };
-        self.get(key, "a string or a list of strings", "[]", parse, |texts| list(texts)).unwrap_or_default()
+        self.get(key, "a string or a list of strings", "[]", one_or_more, |texts| list(texts)).unwrap_or_default()
     }
 
     pub(super) fn boolean(&mut self, key: &str, default: bool) -> bool {
@@ -343,6 +343,13 @@ fn text(raw: &Raw, _: &Origin) -> Option<Result<String, String>> {
     match raw {
         Raw::Text(text) | Raw::Loose(text) => Some(Ok(text.clone())),
         _ => None,
+    }
+}
+
+fn one_or_more(raw: &Raw, origin: &Origin) -> Option<Result<Vec<String>, String>> {
+    match raw {
+        Raw::Text(one) => Some(Ok(vec![one.clone()])),
+        other => texts(other, origin),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::ingest::route::{RouteSpec, Routes};
 use crate::ingest::sidecar::{Endpoint, FileMode};
 use crate::ingest::subscriber::{SubscribeSpec, SubscriberConfig};
 use crate::ring::{EvictionPolicy, RingConfig};
+use crate::sync::UpstreamPolicy;
 use crate::tls::server_config;
 
 const KIB: u64 = 1 << 10;
@@ -167,7 +168,11 @@ fn host(s: &mut Section<'_>) -> Host {
 
 fn sync(s: &mut Section<'_>, memory: u64) -> Sync {
     Sync {
-        upstream: s.optional_url("upstream"),
+        upstream: s.urls("upstream"),
+        upstream_policy: s.choice(
+            "upstream_policy",
+            [("failover", UpstreamPolicy::Failover), ("round-robin", UpstreamPolicy::RoundRobin)],
+        ),
         interval: s.duration("interval", Duration::from_secs(60)),
         size_threshold: s.size("size_threshold", (256 * KIB).min(memory / 16)),
         max_batch: s.size("max_batch", MIB.min(memory / 8)),

@@ -33,7 +33,7 @@ fn nothing_at_all_is_a_good_configuration() {
     let loaded = load(&Sources::default()).unwrap();
     assert_eq!(loaded.config.storage.max_memory, 64 << 20);
     assert_eq!(loaded.config.http.listen.to_string(), "127.0.0.1:7380");
-    assert_eq!(loaded.config.sync.upstream, None);
+    assert!(loaded.config.sync.upstream.is_empty());
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
@@ -141,11 +141,11 @@ fn no_debug_output_holds_a_secret() {
         env: env(&[("PYRALOG_HTTP__TOKENS", "s3cret-e")]),
         flags: vec![flag("--set", "http.tokens", "s3cret-f")],
     };
-    let upstream = loaded.config.sync.upstream.clone().unwrap();
+    let upstream = loaded.config.sync.upstream.clone();
     let agent = pyralog_sync_protocol::AgentId::new("a").unwrap();
     let sync = crate::sync::SyncConfig::new(upstream, agent);
     pyralog_service::tls::install_provider();
-    let client = crate::sync::HubClient::new(&sync).unwrap();
+    let client = crate::sync::HubClient::all(&sync).unwrap();
     let shown = format!("{loaded:?} {sources:?} {sync:?} {client:?}");
     assert!(!shown.contains("s3cret") && shown.contains("u:***@hub"), "{shown}");
 }
@@ -224,6 +224,29 @@ fn certificates_that_cannot_be_used_are_met_at_the_start() {
     let good = sync(&format!("ca_file = {cert:?}\ncert_file = {cert:?}\nkey_file = {key:?}\n"));
     assert!(load_text(&format!("agent_id = \"board-17\"\n{good}")).unwrap().warnings.is_empty());
     assert!(load_text(&format!("agent_id = \"17\"\n{good}")).unwrap().warnings[0].contains("no DNS name"));
+}
+
+#[test]
+fn one_hub_or_several_can_be_named_and_each_must_be_one() {
+    let several = "[sync]\nupstream = [\"https://a\", \"https://u:s3cret@b\"]\nupstream_policy = \"round-robin\"\n";
+    let loaded = load_text(several).unwrap();
+    assert_eq!(loaded.config.sync.upstream, ["https://a", "https://u:s3cret@b"]);
+    assert_eq!(loaded.config.sync.upstream_policy, crate::sync::UpstreamPolicy::RoundRobin);
+    assert!(loaded.resolved.contains(r#"upstream = ["https://a", "https://u:***@b"]"#), "{}", loaded.resolved);
+    let sources =
+        Sources { file: None, env: env(&[("PYRALOG_SYNC__UPSTREAM", "http://a:1, http://b:2")]), flags: Vec::new() };
+    assert_eq!(load(&sources).unwrap().config.sync.upstream, ["http://a:1", "http://b:2"]);
+    let many: Vec<_> = (0..17).map(|hub| format!("\"http://h{hub}\"")).collect();
+    for (upstream, words) in [
+        ("[\"https://a\", \"b:7390\"]".to_owned(), "\"b:7390\" is not the URL of a hub"),
+        ("[\"https://a\", \"https://a\"]".to_owned(), "there twice"),
+        (format!("[{}]", many.join(", ")), "16 are enough"),
+        ("[7]".to_owned(), "a URL or a list of URLs"),
+    ] {
+        let told = complaint(&format!("[sync]\nupstream = {upstream}\n"));
+        assert!(told.contains(words), "{upstream}: {told}");
+    }
+    assert!(complaint("[sync]\nupstream_policy = \"robin\"\n").contains("failover"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::ingest::route::RouteSpec;
 use crate::ingest::sidecar::Endpoint;
 use crate::ingest::subscriber::SubscribeSpec;
 use crate::ring::RingConfig;
+use crate::sync::UpstreamPolicy;
 
 /// Everything the agent can be told.
 #[derive(Debug, Clone)]
@@ -111,11 +112,13 @@ pub struct Host {
     pub interval: Duration,
 }
 
-/// The way upstream. `Debug` hides a password in the URL.
+/// The way upstream. `Debug` hides passwords in URLs.
 #[derive(Clone)]
 pub struct Sync {
-    /// URL of the hub; `None`: nothing is sent.
-    pub upstream: Option<String>,
+    /// URLs of hubs before one store; none: nothing is sent.
+    pub upstream: Vec<String>,
+    /// Which of them is asked.
+    pub upstream_policy: UpstreamPolicy,
     /// How often pending records are sent.
     pub interval: Duration,
     /// Pending bytes that are sent without waiting for the interval.
@@ -132,7 +135,7 @@ pub struct Sync {
 
 impl std::fmt::Debug for Sync {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let upstream = self.upstream.as_deref().map(without_password);
+        let upstream = self.upstream.iter().map(|url| without_password(url)).collect::<Vec<_>>();
         let debug = &mut f.debug_struct("Sync");
         debug.field("upstream", &upstream).field("interval", &self.interval).field("max_batch", &self.max_batch);
         debug.field("token_file", &self.token_file).field("tls", &self.tls).finish_non_exhaustive()

@@ -5,11 +5,14 @@ use pyralog_service::without_password;
 
 use super::problem::Problem;
 use super::reader::Reader;
-use super::types::Config;
+use super::types::{Config, Sync};
 use super::units::format_size;
 
 /// Under this cap the fixed needs of segments and connections leave no room for data.
 const MIN_MEMORY: u64 = 2 << 20;
+
+/// Hubs that an agent may know.
+const MAX_HUBS: usize = 16;
 
 /// Checks the rules between keys, adds to the problems of `reader`, and gives the warnings.
 pub(super) fn settle(config: &mut Config, reader: &mut Reader) -> Vec<String> {
@@ -97,12 +100,45 @@ impl Check<'_> {
 
     fn sync(&mut self, config: &Config) {
         let sync = &config.sync;
-        let Some(upstream) = &sync.upstream else {
+        if sync.upstream.is_empty() {
             if sync.token_file.is_some() {
                 self.warnings.push("sync.token_file is set and sync.upstream is not: nothing is sent".to_owned());
             }
             return;
-        };
+        }
+        if sync.upstream.len() > MAX_HUBS {
+            let message = format!("it names {} hubs; {MAX_HUBS} are enough", sync.upstream.len());
+            self.wrong("sync.upstream", message);
+        }
+        for (index, upstream) in sync.upstream.iter().enumerate() {
+            if sync.upstream.iter().take(index).any(|other| other == upstream) {
+                self.wrong("sync.upstream", format!("\"{}\" is there twice", without_password(upstream)));
+            }
+            self.upstream(sync, upstream);
+        }
+        let plain = |url: &String| url.starts_with("http://");
+        if sync.upstream.iter().all(plain) && sync.tls != ClientTls::default() {
+            let shown: Vec<_> = sync.upstream.iter().map(|url| without_password(url)).collect();
+            let shown = shown.join(", ");
+            let message = format!("{shown} is plain HTTP, and ca_file, cert_file and key_file are for https:// alone");
+            self.wrong("sync.upstream", message);
+        }
+        let id = config.agent_id.as_str();
+        if sync.tls.identity.is_some() && rustls_pki_types::DnsName::try_from(id).is_err() {
+            self.warnings.push(format!(
+                "sync.cert_file is set and agent_id \"{id}\" is no DNS name: no certificate can carry it, and a hub that \
+                 knows agents by certificates will refuse it; choose another agent_id"
+            ));
+        }
+        if sync.interval.is_zero() {
+            self.wrong("sync.interval", "0s would never rest; give at least \"1s\"".into());
+        }
+        if sync.timeout.is_zero() {
+            self.wrong("sync.timeout", "0s gives no answer a chance; give at least \"1s\"".into());
+        }
+    }
+
+    fn upstream(&mut self, sync: &Sync, upstream: &str) {
         let shown = without_password(upstream);
         let url = reqwest::Url::parse(upstream).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(url) = url else {
@@ -119,23 +155,6 @@ impl Check<'_> {
                 "SYNC IS NOT SECURE: sync.upstream is {shown}: {what} and all readings cross the network in the clear, and \
                  whoever sees the former can write as this agent; use https://"
             ));
-        }
-        if url.scheme() == "http" && sync.tls != ClientTls::default() {
-            let message = format!("{shown} is plain HTTP, and ca_file, cert_file and key_file are for https:// alone");
-            self.wrong("sync.upstream", message);
-        }
-        let id = config.agent_id.as_str();
-        if sync.tls.identity.is_some() && rustls_pki_types::DnsName::try_from(id).is_err() {
-            self.warnings.push(format!(
-                "sync.cert_file is set and agent_id \"{id}\" is no DNS name: no certificate can carry it, and a hub that \
-                 knows agents by certificates will refuse it; choose another agent_id"
-            ));
-        }
-        if sync.interval.is_zero() {
-            self.wrong("sync.interval", "0s would never rest; give at least \"1s\"".into());
-        }
-        if sync.timeout.is_zero() {
-            self.wrong("sync.timeout", "0s gives no answer a chance; give at least \"1s\"".into());
         }
     }
 

@@ -1,6 +1,7 @@
 //! One exchange with a hub over HTTP.
 
 use super::SyncConfig;
+use bytes::Bytes;
 use pyralog_service::Watched;
 use pyralog_service::tls::client::{ClientTlsError, Named, explained, innermost};
 use pyralog_service::without_password;
@@ -54,24 +55,8 @@ impl std::fmt::Debug for HubClient {
 }
 
 impl HubClient {
-    /// A client for the hub and agent of `config`.
-    pub fn new(config: &SyncConfig) -> Result<Self, ClientError> {
-        let bad = |why: String| ClientError::Url { url: without_password(&config.upstream), why };
-        let base = Url::parse(&config.upstream).map_err(|error| bad(error.to_string()))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
-            return Err(bad("it needs http:// or https:// and a host".into()));
-        }
-        let path = |what: &str| {
-            let mut url = base.clone();
-            match url.path_segments_mut() {
-                Ok(mut parts) => {
-                    parts.pop_if_empty().extend(["v1", "sync", config.agent_id.as_str(), what]);
-                }
-                Err(()) => return Err(bad("it has no path".into())),
-            }
-            Ok(url)
-        };
-        let (hello, batch) = (path("hello")?, path("batch")?);
+    /// A client for each hub of `config`, in its order.
+    pub fn all(config: &SyncConfig) -> Result<Vec<Self>, ClientError> {
         let (tls, timeout) = (config.tls.clone(), config.timeout);
         let http = Watched::open("certificates for sync", tls.files(), move || -> Result<_, ClientError> {
             let builder = Client::builder()
@@ -87,11 +72,31 @@ impl HubClient {
             Ok(tls.apply(builder)?.build()?)
         })?;
         let http = Arc::new(http);
+        config.upstream.iter().map(|url| Self::new(Arc::clone(&http), url, config)).collect()
+    }
+
+    fn new(http: Arc<Watched<Client>>, url: &str, config: &SyncConfig) -> Result<Self, ClientError> {
+        let bad = |why: String| ClientError::Url { url: without_password(url), why };
+        let base = Url::parse(url).map_err(|error| bad(error.to_string()))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(bad("it needs http:// or https:// and a host".into()));
+        }
+        let path = |what: &str| {
+            let mut url = base.clone();
+            match url.path_segments_mut() {
+                Ok(mut parts) => {
+                    parts.pop_if_empty().extend(["v1", "sync", config.agent_id.as_str(), what]);
+                }
+                Err(()) => return Err(bad("it has no path".into())),
+            }
+            Ok(url)
+        };
+        let (hello, batch) = (path("hello")?, path("batch")?);
         Ok(Self { http, hello, batch, token_file: config.token_file.clone() })
     }
 
     /// Sends a message and gives the bytes of the protocol's answer.
-    pub async fn exchange(&self, hello: bool, message: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    pub async fn exchange(&self, hello: bool, message: Bytes) -> Result<Vec<u8>, Failure> {
         let url = if hello { &self.hello } else { &self.batch };
         let mut request = self.http.get().post(url.clone()).header(CONTENT_TYPE_HEADER, CONTENT_TYPE).body(message);
         if let Some(token) = self.token()? {

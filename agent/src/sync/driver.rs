@@ -1,11 +1,13 @@
 //! The loop: gather what happened, tell the sender, do what it says.
 
 use super::client::HubClient;
+use super::hubs::Hubs;
 use super::link::{Exchange, Link, Packing};
 use super::report::{SyncReport, SyncShared, SyncState};
 use super::source::RingSource;
 use super::{ClientError, SyncConfig};
 use crate::ring::{Clock, Reservation, Ring, Use};
+use pyralog_service::without_password;
 use pyralog_supervision::Beat;
 use pyralog_sync_protocol::frame::Reply;
 use pyralog_sync_protocol::{Action, Failure, Incarnation, Sender, SenderConfig, SenderState};
@@ -50,8 +52,13 @@ pub async fn run(
     incarnation: [u8; 16],
     shared: Arc<SyncShared>,
 ) -> Result<(), ClientError> {
-    let client = HubClient::new(&config)?;
-    drive(client, Packing::OffThread, &config, ring, clock, incarnation, shared).await;
+    let shown = config.upstream.iter().map(|url| without_password(url));
+    let links = shown.zip(HubClient::all(&config)?).collect::<Vec<_>>();
+    // One exchange may ask each of them.
+    let timeout = config.timeout.saturating_mul(u32::try_from(links.len()).unwrap_or(u32::MAX));
+    let link = Hubs::new(links, config.policy, Arc::clone(&shared));
+    let config = SyncConfig { timeout, ..config };
+    drive(link, Packing::OffThread, &config, ring, clock, incarnation, shared).await;
     Ok(())
 }
 
@@ -247,7 +254,7 @@ impl<L: Link> Driver<L> {
             held.shrink_to(message.capacity() as u64);
         }
         self.shared.sent(message.len());
-        self.exchange = Some(self.link.exchange(hello, message));
+        self.exchange = Some(self.link.exchange(hello, message.into()));
     }
 
     /// Logs a failure once, and the recovery from it.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use bytes::Bytes;
 use pyralog_sync_protocol::Failure;
 
 use super::client::HubClient;
@@ -14,11 +15,11 @@ pub type Exchange = Pin<Box<dyn Future<Output = Result<Vec<u8>, Failure>> + Send
 /// The way to a hub.
 pub trait Link: Send {
     /// Sends a hello, or else a batch, and gives the bytes of the protocol's answer. It must end: a link has a timeout.
-    fn exchange(&self, hello: bool, message: Vec<u8>) -> Exchange;
+    fn exchange(&self, hello: bool, message: Bytes) -> Exchange;
 }
 
 impl Link for HubClient {
-    fn exchange(&self, hello: bool, message: Vec<u8>) -> Exchange {
+    fn exchange(&self, hello: bool, message: Bytes) -> Exchange {
         let client = self.clone();
         Box::pin(async move { client.exchange(hello, message).await })
     }

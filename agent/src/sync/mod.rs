@@ -6,14 +6,17 @@
 
 mod client;
 mod driver;
+mod hubs;
 mod link;
 mod report;
+mod roster;
 mod source;
 
 pub use client::{ClientError, HubClient};
 pub use driver::{drive, run};
 pub use link::{Exchange, Link, Packing};
-pub use report::{SyncReport, SyncShared, SyncState};
+pub use report::{HubReport, SyncReport, SyncShared, SyncState};
+pub use roster::UpstreamPolicy;
 
 use pyralog_sync_protocol::AgentId;
 use std::path::PathBuf;
@@ -22,11 +25,13 @@ use std::time::Duration;
 use pyralog_service::tls::client::ClientTls;
 use pyralog_service::without_password;
 
-/// How an agent reaches its hub and how often. `Debug` hides a password in the URL.
+/// How an agent reaches its hubs and how often. `Debug` hides passwords in URLs.
 #[derive(Clone)]
 pub struct SyncConfig {
-    /// The hub's base URL, `http://` or `https://`.
-    pub upstream: String,
+    /// The base URLs of hubs before one store, `http://` or `https://`.
+    pub upstream: Vec<String>,
+    /// Which of them is asked.
+    pub policy: UpstreamPolicy,
     /// The agent's name.
     pub agent_id: AgentId,
     /// Time between rounds.
@@ -44,10 +49,11 @@ pub struct SyncConfig {
 }
 
 impl SyncConfig {
-    /// The defaults for an agent and a hub: a round a minute, batches of 1 MiB.
-    pub fn new(upstream: String, agent_id: AgentId) -> Self {
+    /// The defaults for an agent and its hubs: a round a minute, batches of 1 MiB.
+    pub fn new(upstream: Vec<String>, agent_id: AgentId) -> Self {
         Self {
             upstream,
+            policy: UpstreamPolicy::default(),
             agent_id,
             interval: Duration::from_secs(60),
             max_batch: 1 << 20,
@@ -62,7 +68,8 @@ impl SyncConfig {
 impl std::fmt::Debug for SyncConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let debug = &mut f.debug_struct("SyncConfig");
-        debug.field("upstream", &without_password(&self.upstream)).field("agent_id", &self.agent_id);
+        let upstream: Vec<_> = self.upstream.iter().map(|url| without_password(url)).collect();
+        debug.field("upstream", &upstream).field("policy", &self.policy).field("agent_id", &self.agent_id);
         debug.field("token_file", &self.token_file).field("tls", &self.tls).finish_non_exhaustive()
     }
 }

@@ -37,6 +37,17 @@ impl SyncState {
     }
 }
 
+/// One of the hubs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct HubReport {
+    /// Its URL, without a password.
+    pub url: String,
+    /// Whether it was the last that was asked.
+    pub in_use: bool,
+    /// Why the last request to it failed; `None` after one that succeeded.
+    pub last_error: Option<String>,
+}
+
 /// A moment's view of the sync driver.
 #[derive(Debug, Clone, Default)]
 pub struct SyncReport {
@@ -76,6 +87,7 @@ impl SyncReport {
 #[derive(Debug, Default)]
 pub struct SyncShared {
     report: Mutex<SyncReport>,
+    hubs: Mutex<Vec<HubReport>>,
     requests: AtomicU64,
     bytes_sent: AtomicU64,
     failures: AtomicU64,
@@ -98,6 +110,11 @@ impl SyncShared {
         report
     }
 
+    /// The hubs, in the order of the configuration.
+    pub fn hubs(&self) -> Vec<HubReport> {
+        self.hubs.lock().clone()
+    }
+
     /// Asks the driver to ship all that the ring holds and then to end: the process is about to stop. Intake must have
     /// stopped, or there is no end. Bound the wait for the driver: a hub that is away keeps it trying.
     pub fn flush(&self) {
@@ -106,6 +123,10 @@ impl SyncShared {
 
     pub(super) fn set(&self, report: SyncReport) {
         *self.report.lock() = report;
+    }
+
+    pub(super) fn set_hubs(&self, hubs: Vec<HubReport>) {
+        *self.hubs.lock() = hubs;
     }
 
     pub(super) fn sent(&self, bytes: usize) {

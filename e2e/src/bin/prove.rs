@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use pyralog_e2e::agent::{Agent, Options};
 use pyralog_e2e::dataset::Dataset;
-use pyralog_e2e::scenario::{Figures, cluster, crash, fence, overflow, round_trip};
+use pyralog_e2e::scenario::{Figures, cluster, crash, fence, hubs, overflow, round_trip};
 use pyralog_e2e::{Result, generate, rate};
 
 /// Runs the proofs.
@@ -26,10 +26,14 @@ struct Args {
     /// Folder of the data sets.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// How long hubs are killed in the cases of several hubs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    seconds: u64,
     /// How often a leader of the cluster is killed.
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     leader_kills: usize,
-    /// Cases to run: round-trip, overflow, crash, fence, cluster-file, cluster-memory, rate. All of them if none is named.
+    /// Cases to run: round-trip, overflow, crash, fence, two-hubs, three-hubs, cluster-file, cluster-memory, rate. All of them if
+    /// none is named.
     cases: Vec<Case>,
 }
 
@@ -39,12 +43,14 @@ enum Case {
     Overflow,
     Crash,
     Fence,
+    TwoHubs,
+    ThreeHubs,
     ClusterFile,
     ClusterMemory,
     Rate,
 }
 
-const ALL: [(Case, &str); 7] = [
+const ALL: [(Case, &str); 9] = [
     (
         Case::RoundTrip,
         "all records by HTTP and MQTT, hub killed thrice: bit-exact, in order, once, nothing written to disk",
@@ -52,6 +58,8 @@ const ALL: [(Case, &str); 7] = [
     (Case::Overflow, "4 MiB ring, hub away: committed + receipted = accepted, VmHWM under 20 MiB"),
     (Case::Crash, "agent killed -9: new epoch, the rest of the old one lost by receipt, nothing twice"),
     (Case::Fence, "two agents with one id: the older is fenced and says so"),
+    (Case::TwoHubs, "two hubs, each request to another, killed -9 at random: every record once"),
+    (Case::ThreeHubs, "three hubs, likewise"),
     (
         Case::ClusterFile,
         "JetStream leaders and hubs killed in a loop, three copies in files, all restarted from disk: stored = sent - receipted",
@@ -92,7 +100,7 @@ async fn run(args: &Args) -> Result<bool> {
         }
         let folder = tempfile::tempdir()?;
         let begun = Instant::now();
-        let outcome = prove(case, folder.path(), &data, args.leader_kills).await;
+        let outcome = prove(case, folder.path(), &data, args).await;
         let seconds = begun.elapsed().as_secs_f64();
         match outcome {
             Ok(figures) => println!("PASS {promise} [{seconds:.1} s]\n     {figures}"),
@@ -105,7 +113,9 @@ async fn run(args: &Args) -> Result<bool> {
     Ok(all_passed)
 }
 
-async fn prove(case: Case, folder: &Path, data: &Dataset, leader_kills: usize) -> Result<Figures> {
+async fn prove(case: Case, folder: &Path, data: &Dataset, args: &Args) -> Result<Figures> {
+    let (time, kills) = (Duration::from_secs(args.seconds), args.leader_kills);
+    let hubs = |hubs, seed| hubs::Size { hubs, policy: "round-robin", time, seed, limit: LIMIT };
     match case {
         Case::RoundTrip => round_trip::run(folder, data, LIMIT).await,
         Case::Overflow => {
@@ -114,8 +124,10 @@ async fn prove(case: Case, folder: &Path, data: &Dataset, leader_kills: usize) -
         }
         Case::Crash => crash::run(folder, data, LIMIT).await,
         Case::Fence => fence::run(folder, data, LIMIT).await,
-        Case::ClusterFile => cluster::run(folder, data, &under_fire("file", leader_kills)).await,
-        Case::ClusterMemory => cluster::run(folder, data, &under_fire("memory", leader_kills)).await,
+        Case::TwoHubs => hubs::run(folder, data, &hubs(2, 61)).await,
+        Case::ThreeHubs => hubs::run(folder, data, &hubs(3, 62)).await,
+        Case::ClusterFile => cluster::run(folder, data, &under_fire("file", kills)).await,
+        Case::ClusterMemory => cluster::run(folder, data, &under_fire("memory", kills)).await,
         Case::Rate => rates(folder, data).await,
     }
 }

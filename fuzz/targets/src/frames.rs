@@ -6,6 +6,7 @@ mod sender;
 use pyralog_sync_protocol::entry::Entry;
 use pyralog_sync_protocol::epoch::{EpochRecord, HeadsRecord, RegisterRecord};
 use pyralog_sync_protocol::frame::{Frames, Hello, Kind, LogHead, MAGIC, Receipt, Reply, SegmentFrame, put_frame};
+use pyralog_sync_protocol::trim::TrimMark;
 
 use crate::bytes_in::Input;
 
@@ -88,5 +89,8 @@ fn stored(bytes: &[u8]) {
     }
     if let Ok(record) = RegisterRecord::decode(&bytes) {
         assert_eq!(RegisterRecord::decode(&record.encode()), Ok(record));
+    }
+    if let Ok(mark) = TrimMark::decode(&bytes) {
+        assert_eq!(TrimMark::decode(&mark.encode()), Ok(mark));
     }
 }

@@ -9,7 +9,7 @@ use pyralog_lake::LakeError;
 use pyralog_service::signals::Signals;
 
 use super::table::grouped;
-use super::{ArchiveArgs, CliError, existing_store, serve};
+use super::{ArchiveArgs, CliError, offline, serve};
 use crate::archive::{Archiver, Patience, Progress, Round, open_lake};
 use crate::store::StoreUrl;
 
@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// Moves records into a lake once, or again and again until told to stop.
 pub(super) async fn archive(args: ArchiveArgs) -> Result<ExitCode, CliError> {
     serve::log_to_stderr(&args.log)?;
-    let store = existing_store(args.store.as_deref()).await?;
+    let store = offline::open(args.store.as_deref()).await?;
     let url: StoreUrl = args.lake.parse().map_err(|error| CliError::configuration(format!("--lake: {error}")))?;
     let lake = open_lake(&url).await.map_err(|error| match error {
         LakeError::Unfit(_) => CliError::configuration(error),

@@ -73,6 +73,7 @@ pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
         ("LOG", Align::Left),
         ("EPOCH", Align::Right),
         ("COMMITTED", Align::Right),
+        ("DELETED", Align::Right),
         ("RECEIPTED", Align::Right),
         ("NEXT OFFSET", Align::Right),
         ("HEAD SEEN", Align::Right),
@@ -90,6 +91,7 @@ pub(super) async fn account(args: AccountArgs) -> Result<ExitCode, CliError> {
             name,
             count(&epoch["epoch"]),
             count(&epoch["committed"]),
+            grouped(epoch["deleted"]["records"].as_u64().unwrap_or_default()),
             grouped(receipted.unwrap_or_default()),
             count(&epoch["next_offset"]),
             count(&epoch["head_seen"]),
@@ -162,7 +164,9 @@ pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
         path.push_str(if index == 0 { "?" } else { "&" });
         path.push_str(&format!("{name}={}", segment(value)));
     }
-    let mut body = http::Response::from(client.get(&path).await?).into_body();
+    let answer = client.get(&path).await?;
+    let mut deleted = names(answer.headers(), "x-pyralog-deleted-below");
+    let mut body = http::Response::from(answer).into_body();
     let mut out = std::io::stdout();
     let mut damaged = None;
     while let Some(frame) = body.frame().await {
@@ -183,17 +187,25 @@ pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
             },
             Err(frame) => {
                 let trailers = frame.into_trailers().unwrap_or_default();
-                damaged = trailers
-                    .get("x-pyralog-damaged")
-                    .map(|names| String::from_utf8_lossy(names.as_bytes()).into_owned());
+                damaged = names(&trailers, "x-pyralog-damaged");
+                deleted = names(&trailers, "x-pyralog-deleted-below").or(deleted);
             }
         }
     }
     out.flush().map_err(CliError::failed)?;
+    if let Some(below) = deleted {
+        let note = "note: retention deleted what was committed below these offsets (epoch/offset)";
+        let _ = writeln!(std::io::stderr(), "{note}: {below}");
+    }
     match damaged {
         Some(names) => Err(CliError::failed(format!("damaged entries were left out (epoch/offset): {names}"))),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// What a header or trailer names.
+fn names(headers: &http::HeaderMap, header: &str) -> Option<String> {
+    headers.get(header).map(|names| String::from_utf8_lossy(names.as_bytes()).into_owned())
 }
 
 /// Talks to one hub.

@@ -9,7 +9,6 @@ use clap::{Args, Parser, Subcommand};
 use pyralog_service::credential_or_path;
 
 use crate::auth::tokens::Scope;
-use crate::store::{self, OpenError, SharedStore, StoreUrl, default_directory};
 
 #[cfg(feature = "lake")]
 mod archive;
@@ -17,6 +16,7 @@ mod client;
 mod offline;
 mod serve;
 mod table;
+mod trim;
 
 /// The front door of a Pyralog cluster: takes the batches of agents, stores them, and reads them back.
 #[derive(Debug, Parser)]
@@ -47,7 +47,7 @@ enum Command {
     #[command(
         after_help = "For every epoch: next offset = committed + receipted. A receipt says exactly which offsets\n\
                             will never arrive, and why: evicted (the ring was full), expired, lost (the agent's memory\n\
-                            went with a crash), corrupt."
+                            went with a crash), corrupt. Deleted is what was committed, and retention deleted since."
     )]
     Account(AccountArgs),
     /// Print the records of a log.
@@ -62,6 +62,12 @@ enum Command {
                             epoch were removed; keep an account from time to time to know where a log stood."
     )]
     Verify(VerifyArgs),
+    /// Delete what is too old or too much, oldest first, as `serve` does by its [retention].
+    #[command(after_help = "Examples:\n  pyralog-hub trim --store /var/lib/pyralog-hub --max-age 30d --dry-run\n  \
+                            pyralog-hub trim --store /var/lib/pyralog-hub --max-bytes 10GiB --log vibration\n\
+                            Deleted are records alone. What was committed and what was lost stays in the account, which also says\n\
+                            what was deleted. The last entry of each log and epoch always stays. Hubs may be at work meanwhile.")]
+    Trim(TrimArgs),
     /// Move what a store holds into Parquet files that any engine reads.
     #[cfg(feature = "lake")]
     #[command(
@@ -225,6 +231,28 @@ pub(crate) struct ArchiveArgs {
     log: String,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TrimArgs {
+    /// The store, as --store of `serve` takes it [default: where `serve` keeps it by default].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Delete what a hub received longer ago than this, e.g. 30d or 12h.
+    #[arg(long, value_name = "AGE")]
+    max_age: Option<String>,
+    /// Keep so much of each log of each agent, e.g. 10GiB.
+    #[arg(long, value_name = "SIZE")]
+    max_bytes: Option<String>,
+    /// Only this agent.
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only this log.
+    #[arg(long)]
+    log: Option<String>,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token, print it once, and append its hash to the file.
@@ -270,18 +298,6 @@ impl CliError {
     }
 }
 
-/// Opens a store that must be there.
-async fn existing_store(url: Option<&str>) -> Result<SharedStore, CliError> {
-    let url: StoreUrl = match url {
-        Some(text) => text.parse().map_err(CliError::configuration)?,
-        None => StoreUrl::Directory(default_directory()),
-    };
-    store::open_to_read(&url).await.map_err(|error| match error {
-        OpenError::Unfit(_) => CliError::configuration(error),
-        OpenError::Store(_) => CliError::failed(error),
-    })
-}
-
 /// What can be asked, for whoever documents it.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -311,6 +327,7 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
             Command::Account(args) => client::account(args).await,
             Command::Read(args) => client::read(args).await,
             Command::Verify(args) => offline::verify(args).await,
+            Command::Trim(args) => trim::trim(args).await,
             #[cfg(feature = "lake")]
             Command::Archive(args) => archive::archive(args).await,
             Command::Token(command) => offline::token(command),

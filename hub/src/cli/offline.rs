@@ -4,12 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use super::table::{Align, Table, grouped};
-use super::{CliError, TokenCommand, VerifyArgs, existing_store};
+use super::{CliError, TokenCommand, VerifyArgs};
 use crate::auth::tokens::{self, Tokens};
+use crate::store::{self, OpenError, SharedStore, StoreUrl, default_directory};
 use crate::verify::{Scope, verify as walk};
 
 pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
-    let store = existing_store(args.store.as_deref()).await?;
+    let store = open(args.store.as_deref()).await?;
     let heads = [
         ("AGENT", Align::Left),
         ("LOG", Align::Left),
@@ -17,6 +18,7 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
         ("ENTRIES", Align::Right),
         ("COMMITTED", Align::Right),
         ("RECEIPTED", Align::Right),
+        ("DELETED", Align::Right),
         ("RESULT", Align::Left),
     ];
     let mut table = Table::new(&heads);
@@ -37,8 +39,9 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
             finding.log.clone(),
             finding.epoch.to_string(),
             grouped(finding.entries),
-            grouped(finding.records),
+            grouped(finding.records + finding.deleted),
             grouped(finding.receipted),
+            grouped(finding.deleted),
             result,
         ]);
     });
@@ -61,6 +64,18 @@ pub(super) async fn verify(args: VerifyArgs) -> Result<ExitCode, CliError> {
     }
     let _ = writeln!(out, "{green}all in order{plain}: {sum}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens a store that is there.
+pub(super) async fn open(store: Option<&str>) -> Result<SharedStore, CliError> {
+    let url: StoreUrl = match store {
+        Some(text) => text.parse().map_err(CliError::configuration)?,
+        None => StoreUrl::Directory(default_directory()),
+    };
+    store::open_to_read(&url).await.map_err(|error| match error {
+        OpenError::Unfit(_) => CliError::configuration(error),
+        OpenError::Store(_) => CliError::failed(error),
+    })
 }
 
 pub(super) fn token(command: TokenCommand) -> Result<ExitCode, CliError> {

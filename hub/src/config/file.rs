@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml_edit::{Document, Item, Table, TableLike, Value};
 
-use super::{Config, ConfigError, keys};
+use super::{Config, ConfigError, keys, retention};
 
 /// Largest configuration that makes sense.
 const MAX_FILE: u64 = 1 << 20;
@@ -38,6 +38,9 @@ impl Walk<'_> {
             match item {
                 Item::Table(inner) if is_section => self.table(inner, &key)?,
                 Item::Value(Value::InlineTable(inner)) if is_section => self.table(inner, &key)?,
+                item if key == "retention.log" => {
+                    self.config.retention.rules = retention::of_item(item).map_err(|fault| self.fault(fault, place))?;
+                }
                 _ if is_section => {
                     let reason = format!("this is a section: write [{key}] and its keys below");
                     return Err(ConfigError::Value { place, key, reason });
@@ -57,6 +60,15 @@ impl Walk<'_> {
         }
         Ok(())
     }
+
+    fn fault(&self, fault: retention::Fault, place: String) -> ConfigError {
+        let at = fault.at.as_ref().map(|span| format!("{}:{}", self.file, line_of(self.text, span.start)));
+        let (place, nearest) = (at.unwrap_or(place), fault.nearest());
+        match fault.reason {
+            Some(reason) => ConfigError::Value { place, key: fault.key, reason },
+            None => ConfigError::UnknownKey { place, key: fault.key, nearest },
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -67,7 +79,7 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
-fn scalar(value: &Value) -> Option<String> {
+pub(super) fn scalar(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.value().clone()),
         Value::Integer(number) => Some(number.value().to_string()),

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 
 use pyralog_service::credential_or_path;
 
-use super::Config;
+use super::{Config, retention};
 use crate::store::StoreUrlError;
 use crate::tls::ClientAuth;
 
@@ -65,6 +65,10 @@ pub static KEYS: &[Key] = &[
     key!("limits.write_timeout", limits.write_timeout, true, some),
     key!("sync.pause", sync.pause, true, duration),
     key!("sync.retry_after", sync.retry_after, true, duration),
+    key!("retention.max_age", retention.limits.max_age, true, retention::age),
+    key!("retention.max_bytes", retention.limits.max_bytes, true, retention::size),
+    key!("retention.interval", retention.interval, true, some),
+    key!("retention.log", retention.rules, true, retention::rules),
 ];
 
 /// What the protocol lets a hub take at most.
@@ -134,10 +138,10 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration at whose end connections are closed.
+/// A duration that cannot be nothing.
 fn some(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("0s would close every connection; give at least \"1s\"".into()),
+        Duration::ZERO => Err("it must be more than 0s; give at least \"1s\"".into()),
         value => Ok(value),
     }
 }

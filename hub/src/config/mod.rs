@@ -6,11 +6,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::retention::RetentionConfig;
 use crate::store::{StoreUrl, default_directory};
 use crate::tls::{ClientAuth, Clients, TlsFiles};
 
 mod file;
 pub mod keys;
+pub(crate) mod retention;
 
 /// The hub's settings, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub limits: Limits,
     /// What it tells agents.
     pub sync: SyncConfig,
+    /// What it keeps, and for how long.
+    pub retention: RetentionConfig,
     /// What it logs: a level or `tracing` directives.
     pub log: String,
 }
@@ -116,6 +120,7 @@ impl Default for Config {
                 write_timeout: Duration::from_secs(30),
             },
             sync: SyncConfig { pause: Duration::ZERO, retry_after: Duration::from_secs(5) },
+            retention: RetentionConfig::default(),
             log: "info".into(),
         }
     }
@@ -282,6 +287,11 @@ mod tests {
         let cases = [
             ("\n[limits]\nmax_bacth = 1", "hub.toml:3", "did you mean `limits.max_batch`?"),
             ("lisen = \"x\"", "hub.toml:1", "did you mean `listen`?"),
+            ("[retention]\nmax_aeg = \"1d\"", "hub.toml:2", "did you mean `retention.max_age`?"),
+            ("[retention]\nmax_bytes = \"much\"", "hub.toml:2", "`retention.max_bytes`"),
+            ("[[retention.log]]\nlog = \"x\"\nmax_bites = 3", "hub.toml:3", "did you mean `retention.log.max_bytes`?"),
+            ("[retention]\nlog = \"x\"", "hub.toml:2", "[[retention.log]]"),
+            ("[[retention.log]]\nlog = \"x\"", "hub.toml:1", "says nothing"),
             ("\n\nlisten = \"nowhere\"", "hub.toml:3", "`listen`"),
             ("[limits]\nmax_in_flight = 0", "hub.toml:2", "`limits.max_in_flight`"),
             ("[limits]\nmax_in_flight = [1]", "hub.toml:2", "`limits.max_in_flight`"),
@@ -352,8 +362,9 @@ mod tests {
             text.lines().map(|line| line.strip_prefix("#= ").unwrap_or(line)).flat_map(|line| [line, "\n"]).collect();
         for key in keys::KEYS {
             let last = key.name.rsplit('.').next().unwrap();
+            let head = format!("[[{}]]", key.name);
             assert!(
-                active.lines().any(|line| line.starts_with(&format!("{last} = "))),
+                active.lines().any(|line| line.starts_with(&format!("{last} = ")) || line == head),
                 "{} is not documented",
                 key.name
             );
@@ -362,6 +373,8 @@ mod tests {
         let mut shown = resolve(&active, &[], &[]).unwrap();
         let default = Config::default();
         (shown.tokens, shown.store, shown.tls) = (None, default.store.clone(), TlsConfig::default());
+        let shown_rules = std::mem::take(&mut shown.retention.rules);
+        assert_eq!(shown_rules.len(), 2);
         assert_eq!(shown, default);
     }
 }

@@ -8,6 +8,7 @@ use pyralog_sync_protocol::receiver::Terms;
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::retention::RetentionConfig;
 use crate::store::Store;
 
 /// Limits and timeouts as they are now; each request keeps those that it began with.
@@ -23,6 +24,8 @@ pub(crate) struct Live {
     pub(crate) idle_timeout: Duration,
     /// How long a client may take nothing of what is sent to it.
     pub(crate) write_timeout: Duration,
+    /// What is kept, and for how long.
+    pub(super) retention: RetentionConfig,
     /// How many permits there were.
     places: (usize, usize),
 }
@@ -47,6 +50,7 @@ impl Live {
             retry_after: config.sync.retry_after,
             idle_timeout: limits.idle_timeout,
             write_timeout: limits.write_timeout,
+            retention: config.retention.clone(),
             places,
         }
     }

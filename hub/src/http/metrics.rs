@@ -15,6 +15,7 @@ use super::App;
 use super::caller::Asker;
 use super::reply::Failure;
 use crate::auth::tokens::Scope;
+use crate::retention::Round;
 use crate::session::Done;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +41,10 @@ pub struct Metrics {
     tls_failures: Counter,
     unread: Counter,
     shut_out: Counter,
+    deleted_entries: Counter,
+    deleted_bytes: Counter,
+    deleted_records: Counter,
+    retention_stops: Counter,
 }
 
 impl Default for Metrics {
@@ -60,6 +65,10 @@ impl Default for Metrics {
             tls_failures: Counter::default(),
             unread: Counter::default(),
             shut_out: Counter::default(),
+            deleted_entries: Counter::default(),
+            deleted_bytes: Counter::default(),
+            deleted_records: Counter::default(),
+            retention_stops: Counter::default(),
         };
         metrics.register();
         metrics
@@ -99,6 +108,26 @@ impl Metrics {
             "Requests not looked at, since too many wrong tokens came from their host",
             self.shut_out.clone(),
         );
+        registry.register(
+            "deleted_entries",
+            "Entries that this hub deleted by retention",
+            self.deleted_entries.clone(),
+        );
+        registry.register("deleted_bytes", "Bytes of those entries", self.deleted_bytes.clone());
+        registry.register("deleted_records", "Records in those entries", self.deleted_records.clone());
+        registry.register(
+            "retention_stops",
+            "Logs in which retention met damage and went no further, and rounds that ended since the store failed",
+            self.retention_stops.clone(),
+        );
+    }
+
+    pub(super) fn deleted(&self, round: &Round) {
+        let done = &round.trimmed;
+        self.deleted_entries.inc_by(done.entries);
+        self.deleted_bytes.inc_by(done.bytes);
+        self.deleted_records.inc_by(done.records);
+        self.retention_stops.inc_by(done.stuck.len() as u64 + u64::from(round.failure.is_some()));
     }
 
     pub(super) fn replied(&self, result: &'static str) {

@@ -8,11 +8,12 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use live::{Live, terms};
 use parking_lot::RwLock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use crate::auth::tokens::{Scope, TokensError};
 use crate::auth::{Auth, Caller, Denied};
 use crate::config::Config;
+use crate::retention::{RetentionConfig, Round};
 use crate::session::Sessions;
 use crate::store::SharedStore;
 
@@ -44,6 +45,7 @@ struct Inner {
     auth: Auth,
     metrics: Metrics,
     live: RwLock<Arc<Live>>,
+    reloaded: Notify,
     readiness: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
@@ -56,6 +58,7 @@ impl App {
             auth,
             metrics: Metrics::default(),
             live: RwLock::new(Arc::new(Live::new(config, None))),
+            reloaded: Notify::new(),
             readiness: Mutex::new(None),
         };
         Self { inner: Arc::new(inner) }
@@ -77,7 +80,30 @@ impl App {
         let mut live = self.inner.live.write();
         *live = Arc::new(Live::new(config, Some(&live)));
         self.inner.sessions.offer(terms(config, &*self.inner.store));
+        if old.retention != config.retention {
+            self.inner.reloaded.notify_one();
+        }
         Ok(())
+    }
+
+    /// The store that it stands before.
+    pub(crate) fn store(&self) -> SharedStore {
+        Arc::clone(&self.inner.store)
+    }
+
+    /// What is to be kept from now on.
+    pub(crate) fn retention(&self) -> RetentionConfig {
+        self.live().retention.clone()
+    }
+
+    /// Completes when what is to be kept may have changed since the last call.
+    pub(crate) async fn retention_changed(&self) {
+        self.inner.reloaded.notified().await;
+    }
+
+    /// Counts what a round of retention did.
+    pub(crate) fn deleted(&self, round: &Round) {
+        self.inner.metrics.deleted(round);
     }
 
     /// Whether `caller` may do `scope` to `agent`; `None` asks for all agents.

@@ -26,11 +26,15 @@ use super::caller::Asker;
 use super::query::{Parameters, bad, time};
 use super::reply::{Failure, Names};
 use crate::auth::tokens::Scope;
-use crate::scan::{Damage, Found, Scan, Segment, Selection};
+use crate::scan::{Damage, Deleted, Found, Scan, Segment, Selection};
 use crate::store::StoreError;
 
 /// Names what a stream left out: `epoch/offset` of each damaged entry, separated by commas.
 pub(super) const DAMAGED: HeaderName = HeaderName::from_static("x-pyralog-damaged");
+
+/// Says what was selected and deleted by retention: `epoch/offset`, below which all committed records of the epoch are deleted. What
+/// was deleted while the stream went on is in the trailer of the same name.
+pub(super) const DELETED_BELOW: HeaderName = HeaderName::from_static("x-pyralog-deleted-below");
 
 /// Values written into one chunk, so that chunks stay at a few MiB however wide the log is.
 const CELLS_PER_CHUNK: usize = 1 << 18;
@@ -66,6 +70,7 @@ pub(super) async fn records(
     let writer = RecordsWriter::new(format, scan.schema(), true);
     let skip = skip.unwrap_or(false);
     let columns = scan.schema().columns().len() + 3;
+    let deleted = named(scan.deleted());
     let rows_per_chunk = (CELLS_PER_CHUNK / columns).max(1);
     let mut out = Outgoing {
         app,
@@ -77,6 +82,7 @@ pub(super) async fn records(
         rows_per_chunk,
         skip,
         damaged: (String::new(), 0),
+        deleted: deleted.clone(),
         stage: Stage::Header,
         _permit: permit,
     };
@@ -98,9 +104,11 @@ pub(super) async fn records(
     let mut response = Response::new(Body::new(StreamBody::new(Box::pin(frames))));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.append(TRAILER, HeaderValue::from(DELETED_BELOW));
     if skip {
-        headers.insert(TRAILER, HeaderValue::from(DAMAGED));
+        headers.append(TRAILER, HeaderValue::from(DAMAGED));
     }
+    headers.extend(deleted.map(|deleted| (DELETED_BELOW, deleted)));
     Ok(response)
 }
 
@@ -141,6 +149,8 @@ struct Outgoing {
     rows_per_chunk: usize,
     skip: bool,
     damaged: (String, u64),
+    /// What the head of the answer says of deleted records.
+    deleted: Option<HeaderValue>,
     stage: Stage,
     _permit: OwnedSemaphorePermit,
 }
@@ -267,10 +277,22 @@ impl Outgoing {
     }
 
     fn trailer(&self) -> Option<HeaderMap> {
+        let mut trailer = HeaderMap::new();
         let (names, count) = &self.damaged;
         let more = count.saturating_sub(MAX_NAMED as u64);
         let text = if more > 0 { format!("{names},{more} more") } else { names.clone() };
-        let value = HeaderValue::from_str(&text).ok().filter(|_| *count > 0)?;
-        Some(HeaderMap::from_iter([(DAMAGED, value)]))
+        trailer.extend(HeaderValue::from_str(&text).ok().filter(|_| *count > 0).map(|value| (DAMAGED, value)));
+        let deleted = named(self.scan.deleted()).filter(|deleted| self.deleted.as_ref() != Some(deleted));
+        trailer.extend(deleted.map(|deleted| (DELETED_BELOW, deleted)));
+        (!trailer.is_empty()).then_some(trailer)
     }
+}
+
+/// Deleted records as a header says them; `None` where there are none.
+fn named(deleted: &[Deleted]) -> Option<HeaderValue> {
+    let mut names: Vec<_> =
+        deleted.iter().take(MAX_NAMED).map(|deleted| format!("{}/{}", deleted.epoch, deleted.below)).collect();
+    let more = deleted.len() - names.len();
+    names.extend((more > 0).then(|| format!("{more} more")));
+    HeaderValue::from_str(&names.join(",")).ok().filter(|_| !deleted.is_empty())
 }

@@ -90,6 +90,31 @@ impl LocalRoot {
         listed.await.map_err(|error| unavailable("list", folder, error))
     }
 
+    /// How many bytes each of these files has before its seal; what is gone is left out.
+    pub(super) async fn sizes(&self, files: Vec<(u64, Path)>) -> Result<Vec<(u64, u64)>, StoreError> {
+        let (root, files) =
+            (self.root.clone(), files.into_iter().map(|(n, name)| (n, self.file(&name))).collect::<Vec<_>>());
+        let looked = blocking(move || {
+            let size = |(number, file): (u64, PathBuf)| match std::fs::symlink_metadata(file) {
+                Ok(found) => Some(Ok((number, found.len().saturating_sub(super::seal::LEN as u64)))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => Some(Err(error)),
+            };
+            files.into_iter().filter_map(size).collect()
+        });
+        looked.await.map_err(|error| StoreError::Unavailable {
+            action: "list",
+            name: root.display().to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Syncs a folder in which files were deleted.
+    pub(super) async fn sync(&self, folder: &Path) -> Result<(), StoreError> {
+        let path = self.file(folder);
+        blocking(move || sync_folder(&path)).await.map_err(|error| unavailable("sync", folder, error))
+    }
+
     /// Whether the directory can be read and written.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         let root = self.root.clone();

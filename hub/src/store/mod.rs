@@ -19,6 +19,7 @@ mod names;
 mod objects;
 mod pick;
 mod seal;
+mod trimming;
 mod url;
 mod words;
 
@@ -64,6 +65,8 @@ pub enum Place<'a> {
     Notes(Chain<'a>),
     /// The entries of a chain, by base.
     Entries(Chain<'a>),
+    /// Marks of what retention deleted of a chain, by the offset below which segments may be gone.
+    Trimmed(Chain<'a>),
 }
 
 /// What a create-if-absent found.
@@ -174,7 +177,11 @@ pub trait Store: Send + Sync + 'static {
     /// The last entry of a chain, with the offset at which it begins.
     fn last_entry<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Option<(u64, Bytes)>>;
 
-    /// Commits an entry which begins at `base`. `Exists` means that another entry begins there: read the chain again.
+    /// Commits an entry which begins at `base`. `Exists` means that another entry begins there, or began there before retention
+    /// deleted it: read the chain again.
+    ///
+    /// The second is the store's own to see to: a hub that hung may still believe in an end of the chain that has long been
+    /// passed and trimmed, where nothing is any more. An entry below the newest mark of [`Place::Trimmed`] is never `Created`.
     fn commit<'a>(&'a self, chain: Chain<'a>, base: u64, entry: Bytes) -> StoreFuture<'a, Put>;
 
     /// The entry which begins at `base`.
@@ -207,6 +214,31 @@ pub trait Store: Send + Sync + 'static {
         Box::pin(async move {
             let epochs = self.numbers(Place::Epochs(agent), 0, MAX_PAGE).await?;
             Ok(epochs.into_iter().filter_map(|epoch| u32::try_from(epoch).ok()).collect())
+        })
+    }
+
+    /// The newest mark of what retention deleted from a chain, by its number: see [`put_trimmed`](Self::put_trimmed).
+    fn trimmed<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Option<(u64, Bytes)>>;
+
+    /// Stores a mark (a [`TrimMark`](pyralog_sync_protocol::trim::TrimMark)) under `below`, the offset below which segments may
+    /// be gone from now on. Marks with lower numbers may be deleted afterwards, the newest never is.
+    fn put_trimmed<'a>(&'a self, chain: Chain<'a>, below: u64, mark: Bytes) -> StoreFuture<'a, Put>;
+
+    /// Deletes the entries which begin at `bases`, each of them below a mark that [`put_trimmed`](Self::put_trimmed) stored, and
+    /// none the chain's last. What is gone already is no failure. What this call deleted stays gone after a power cut.
+    fn remove_entries<'a>(&'a self, chain: Chain<'a>, bases: &'a [u64]) -> StoreFuture<'a, ()>;
+
+    /// Up to `limit` (at most [`MAX_PAGE`]) bases of a chain, ascending, from `from` on, each with the length of its entry.
+    ///
+    /// A store that knows sizes without reading entries should say so itself.
+    fn entry_sizes<'a>(&'a self, chain: Chain<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<(u64, u64)>> {
+        Box::pin(async move {
+            let mut sizes = Vec::new();
+            for base in self.bases(chain, from, limit).await? {
+                let entry = self.entry(chain, base).await?;
+                sizes.extend(entry.map(|entry| (base, entry.len() as u64)));
+            }
+            Ok(sizes)
         })
     }
 

@@ -8,9 +8,11 @@
 //! agents/{agent}/schemas/{fingerprint hex}            a schema
 //! agents/{agent}/logs/{log}/{epoch:010}/{base:020}    an entry: a segment or a receipt
 //! agents/{agent}/logs/{log}/{epoch:010}/schemas/{fingerprint hex}   the chain uses the schema
+//! agents/{agent}/logs/{log}/{epoch:010}/trimmed/{offset hex}        retention may have deleted what begins below
 //! ```
 //!
-//! Numbers have a fixed width, so names order as numbers do. Agents and logs are percent-encoded down to
+//! Numbers have a fixed width, so names order as numbers do; what lies in folders within a chain is written otherwise than
+//! its entries, since listings of buckets go down into folders. Agents and logs are percent-encoded down to
 //! `[A-Za-z0-9._-]`, so that no name from the wire can leave its folder, collide with the temporary files of a directory
 //! store (`#1`), or exceed what a file system takes: a long one is cut into parts that end in `=`.
 
@@ -79,6 +81,7 @@ fn folder_name(place: Place<'_>) -> String {
         Place::Schemas(agent) => format!("agents/{}/schemas", encode(agent)),
         Place::Entries(chain) => chain_folder(chain),
         Place::Notes(chain) => format!("{}/schemas", chain_folder(chain)),
+        Place::Trimmed(chain) => format!("{}/trimmed", chain_folder(chain)),
     }
 }
 
@@ -98,7 +101,7 @@ pub(super) fn digits(place: Place<'_>) -> Digits {
     match place {
         Place::Epochs(_) | Place::Closed(_) | Place::Register(..) => EPOCH,
         Place::Heads(..) | Place::Entries(_) => Digits::Decimal(20),
-        Place::Schemas(_) | Place::Notes(_) => Digits::Hex,
+        Place::Schemas(_) | Place::Notes(_) | Place::Trimmed(_) => Digits::Hex,
     }
 }
 

@@ -20,8 +20,8 @@ use super::{Chain, MAX_PAGE, Place, Put, Store, StoreError, StoreFuture, names, 
 /// above is not ours.
 const MAX_OBJECT: u64 = 64 << 20;
 
-/// Old heads deleted after one put, so that a put never turns into a long clean-up.
-const MAX_STALE_HEADS: usize = 8;
+/// Replaced objects deleted after one put, so that a put never turns into a long clean-up.
+const MAX_STALE: usize = 8;
 
 /// Most records of a register that one call reads: all the logs that an epoch may have, twice over.
 const MAX_REGISTER: u32 = 4_096;
@@ -43,13 +43,13 @@ const NO_OBJECT: &str = "something is in its place that is no object, such as a 
 /// of names.
 #[derive(Debug, Clone)]
 pub struct ObjectsStore {
-    objects: Arc<dyn ObjectStore>,
+    pub(super) objects: Arc<dyn ObjectStore>,
     address: String,
     /// Set for a directory: it needs help to make what another process left behind durable, and lists faster.
-    local: Option<Arc<LocalRoot>>,
+    pub(super) local: Option<Arc<LocalRoot>>,
     /// An object that is there as long as the store is.
     mark: Option<Path>,
-    ends: Arc<Ends>,
+    pub(super) ends: Arc<Ends>,
 }
 
 impl ObjectsStore {
@@ -68,7 +68,7 @@ impl ObjectsStore {
 
     /// Creates an object. A client that repeats a request whose answer it did not hear may be told that its own object
     /// exists: whoever is told so looks at what is there, and finds itself.
-    async fn put(&self, name: Path, object: Bytes) -> Result<Put, StoreError> {
+    pub(super) async fn put(&self, name: Path, object: Bytes) -> Result<Put, StoreError> {
         let sealed = PutPayload::from_bytes(seal::put(name.as_ref(), &object));
         let mut waits = CONFLICT_WAITS.iter();
         loop {
@@ -93,7 +93,7 @@ impl ObjectsStore {
         }
     }
 
-    async fn get(&self, name: &Path) -> Result<Option<Bytes>, StoreError> {
+    pub(super) async fn get(&self, name: &Path) -> Result<Option<Bytes>, StoreError> {
         let found = match self.objects.get_opts(name, GetOptions::default()).await {
             Ok(found) => found,
             Err(ObjectError::NotFound { .. }) => return Ok(None),
@@ -112,7 +112,7 @@ impl ObjectsStore {
         }
     }
 
-    async fn exists(&self, name: &Path) -> Result<bool, StoreError> {
+    pub(super) async fn exists(&self, name: &Path) -> Result<bool, StoreError> {
         match self.objects.head(name).await {
             Ok(_) => Ok(true),
             Err(ObjectError::NotFound { .. }) => Ok(false),
@@ -138,7 +138,7 @@ impl ObjectsStore {
     }
 
     /// The numbers which name the objects of a place, as `pick` wants them.
-    async fn pick(&self, place: Place<'_>, pick: Pick) -> Result<Vec<u64>, StoreError> {
+    pub(super) async fn pick(&self, place: Place<'_>, pick: Pick) -> Result<Vec<u64>, StoreError> {
         let (folder, digits) = (names::folder(place), names::digits(place));
         if let Some(local) = &self.local {
             return local.numbers(&folder, digits, pick).await;
@@ -257,8 +257,8 @@ impl ObjectsStore {
         self.put(name, record).await
     }
 
-    async fn newest_heads(&self, agent: &str, epoch: u32) -> Result<Option<Bytes>, StoreError> {
-        let place = Place::Heads(agent, epoch);
+    /// The object with the greatest number in a place where newer ones replace older ones.
+    pub(super) async fn newest(&self, place: Place<'_>) -> Result<Option<(u64, Bytes)>, StoreError> {
         let mut last = None;
         // A newer one may replace what was just listed.
         for _ in 0..3 {
@@ -266,23 +266,23 @@ impl ObjectsStore {
                 return Ok(None);
             };
             let name = names::object(place, order);
-            if let Some(heads) = self.get(&name).await? {
-                return Ok(Some(heads));
+            if let Some(object) = self.get(&name).await? {
+                return Ok(Some((order, object)));
             }
             last = Some(name);
         }
         Err(damaged(&last.unwrap_or_else(|| names::folder(place)), NO_OBJECT))
     }
 
-    async fn replace_heads(&self, agent: &str, epoch: u32, order: u64, heads: Bytes) -> Result<Put, StoreError> {
-        let place = Place::Heads(agent, epoch);
-        let put = match self.put(names::object(place, order), heads).await {
+    /// Creates an object in such a place, and deletes some of those that it replaces.
+    pub(super) async fn replace(&self, place: Place<'_>, order: u64, object: Bytes) -> Result<Put, StoreError> {
+        let put = match self.put(names::object(place, order), object).await {
             // There a moment ago, and gone since newer ones came: as good as there.
             Err(StoreError::Damaged { .. }) => Put::Exists,
             other => other?,
         };
         if put == Put::Created {
-            let older = Pick::page(0, MAX_STALE_HEADS);
+            let older = Pick::page(0, MAX_STALE);
             let stale = self.pick(place, older).await?;
             for old in stale.into_iter().filter(|old| *old < order) {
                 // Leftovers cost space alone, and the next put tries again.
@@ -383,11 +383,11 @@ impl Store for ObjectsStore {
     }
 
     fn heads<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>> {
-        Box::pin(self.newest_heads(agent, epoch))
+        Box::pin(async move { Ok(self.newest(Place::Heads(agent, epoch)).await?.map(|(_, heads)| heads)) })
     }
 
     fn put_heads<'a>(&'a self, agent: &'a str, epoch: u32, order: u64, heads: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(self.replace_heads(agent, epoch, order, heads))
+        Box::pin(self.replace(Place::Heads(agent, epoch), order, heads))
     }
 
     fn has_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, bool> {
@@ -420,17 +420,27 @@ impl Store for ObjectsStore {
     }
 
     fn commit<'a>(&'a self, chain: Chain<'a>, base: u64, entry: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(async move {
-            let put = self.put(names::object(Place::Entries(chain), base), entry).await?;
-            if put == Put::Created && self.local.is_none() {
-                self.ends.set(&names::folder(Place::Entries(chain)), Some(base));
-            }
-            Ok(put)
-        })
+        Box::pin(self.commit_entry(chain, base, entry))
     }
 
     fn base_at<'a>(&'a self, chain: Chain<'a>, offset: u64) -> StoreFuture<'a, Option<u64>> {
         Box::pin(self.last_base(chain, offset))
+    }
+
+    fn trimmed<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Option<(u64, Bytes)>> {
+        Box::pin(self.newest(Place::Trimmed(chain)))
+    }
+
+    fn put_trimmed<'a>(&'a self, chain: Chain<'a>, below: u64, mark: Bytes) -> StoreFuture<'a, Put> {
+        Box::pin(self.replace(Place::Trimmed(chain), below, mark))
+    }
+
+    fn remove_entries<'a>(&'a self, chain: Chain<'a>, bases: &'a [u64]) -> StoreFuture<'a, ()> {
+        Box::pin(self.delete_entries(chain, bases))
+    }
+
+    fn entry_sizes<'a>(&'a self, chain: Chain<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<(u64, u64)>> {
+        Box::pin(self.sizes(chain, from, limit))
     }
 
     fn agents<'a>(&'a self, after: Option<&'a str>, limit: usize) -> StoreFuture<'a, Vec<String>> {
@@ -462,7 +472,7 @@ fn damaged(name: &Path, reason: impl Into<String>) -> StoreError {
     StoreError::Damaged { name: name.to_string(), reason: reason.into() }
 }
 
-fn failed(action: &'static str, name: &Path, error: &ObjectError) -> StoreError {
+pub(super) fn failed(action: &'static str, name: &Path, error: &ObjectError) -> StoreError {
     unavailable(action, name, words(error))
 }
 

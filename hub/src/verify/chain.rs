@@ -7,14 +7,19 @@ use pyralog_segment::{DecodeLimits, Encoding, decode};
 use pyralog_sync_protocol::chain::link;
 use pyralog_sync_protocol::entry::{Content, Entry, Tip};
 use pyralog_sync_protocol::frame::SegmentFrame;
+use pyralog_sync_protocol::trim::TrimMark;
 
 use super::agent::AgentWalk;
-use super::{Fault, Finding};
+use super::{Fault, Finding, remedy};
+use crate::retention::mark;
 use crate::store::{Chain, MAX_PAGE, Place};
 
 /// What can be done about the last entry of a chain that may still grow.
 const LAST: &str = "restore it from a backup; or move it away and restart the hub: the agent sends again what it still has, and a \
                     receipt names the rest";
+
+/// How often a chain is looked at again since retention was at work.
+const ATTEMPTS: usize = 4;
 
 impl AgentWalk<'_> {
     /// Checks a chain that is there, or should be.
@@ -26,8 +31,17 @@ impl AgentWalk<'_> {
             noted.insert(number);
             self.empty(epoch, log, Place::Notes(chain), number).await;
         }
-        let mut finding = Finding { agent: agent.into(), log: log.into(), epoch, ..Finding::default() };
-        let of_entries = self.entries(chain, &noted, &mut finding).await.err();
+        let mut finding = Finding::default();
+        let mut of_entries = None;
+        for _ in 0..ATTEMPTS {
+            let before = self.objects(Place::Trimmed(chain)).await;
+            finding = Finding { agent: agent.into(), log: log.into(), epoch, ..Finding::default() };
+            of_entries = self.entries(chain, &before, &noted, &mut finding).await.err();
+            // What seems to be missing may be what retention deleted meanwhile.
+            if of_entries.is_none() || self.objects(Place::Trimmed(chain)).await == before {
+                break;
+            }
+        }
         finding.fault = of_entries.or_else(|| {
             let number = noted.into_iter().find(|number| !self.schemas.contains_key(&number.to_be_bytes()))?;
             let name = self.store.object_name(Place::Notes(chain), number);
@@ -37,12 +51,21 @@ impl AgentWalk<'_> {
         self.found(&finding);
     }
 
-    async fn entries(&self, chain: Chain<'_>, noted: &BTreeSet<u64>, finding: &mut Finding) -> Result<(), Fault> {
+    async fn entries(
+        &self,
+        chain: Chain<'_>,
+        marks: &[u64],
+        noted: &BTreeSet<u64>,
+        finding: &mut Finding,
+    ) -> Result<(), Fault> {
         let place = Place::Entries(chain);
         let fault = |base, reason: String| Fault::of(self.store, place, base, reason);
         let ended = self.closed.contains(&chain.epoch);
-        let mut tip = Tip::default();
-        let mut from = Some(0);
+        let mut tip = self.deleted(chain, marks, finding).await?;
+        let mut from = Some(tip.cursor.next);
+        if tip.cursor.next > 0 {
+            self.registered(chain)?;
+        }
         while let Some(next) = from {
             let bases = self.store.bases(chain, next, MAX_PAGE).await.map_err(Fault::unlisted)?;
             from = bases.last().and_then(|last| last.checked_add(1));
@@ -56,7 +79,7 @@ impl AgentWalk<'_> {
                     false => self.entry(chain, base, tip, noted, finding).await,
                 };
                 let is_last = index + 1 == bases.len() && !full && !ended;
-                let after = checked.map_err(|fault| match is_last && fault.remedy == super::remedy(place) {
+                let after = checked.map_err(|fault| match is_last && fault.remedy == remedy(place) {
                     true => Fault { remedy: LAST, ..fault },
                     false => fault,
                 })?;
@@ -71,6 +94,45 @@ impl AgentWalk<'_> {
             return Err(fault(tip.cursor.next, reason));
         }
         Ok(())
+    }
+
+    /// Checks what is left of what retention deleted; gives the tip behind it.
+    async fn deleted(&self, chain: Chain<'_>, marks: &[u64], finding: &mut Finding) -> Result<Tip, Fault> {
+        let place = Place::Trimmed(chain);
+        let mut newest = None;
+        for number in marks.iter().copied() {
+            let of = |reason: String| Fault::of(self.store, place, number, reason);
+            let found = match self.store.object(place, number).await {
+                Ok(Some(bytes)) => TrimMark::decode(&bytes).map_err(|error| of(error.to_string()))?,
+                // A newer one has replaced it.
+                Ok(None) if marks.last() != Some(&number) => continue,
+                Ok(None) => return Err(of("it is a folder, or was just removed".into())),
+                Err(error) => return Err(Fault::unread(self.store, place, number, error)),
+            };
+            if found.below() != number {
+                return Err(of(format!("it holds the mark of offset {}", found.below())));
+            }
+            newest = Some(found);
+        }
+        let Some(mark) = newest else { return Ok(Tip::default()) };
+        let left = mark::below(self.store, chain, &mark).await.map_err(Fault::unlisted)?;
+        if let Some((base, reason)) = left.damaged.into_iter().next() {
+            return Err(Fault::of(self.store, Place::Entries(chain), base, reason));
+        }
+        if left.missing.lost() > 0 {
+            let (lost, next) = (left.missing.lost(), left.missing.next);
+            let reason =
+                format!("it speaks of {lost} records receipted below offset {next}, and those receipts are missing");
+            return Err(Fault {
+                remedy: remedy(Place::Entries(chain)),
+                ..Fault::of(self.store, place, mark.below(), reason)
+            });
+        }
+        finding.entries += left.receipts.len() as u64;
+        finding.receipted += mark.tip.cursor.lost();
+        finding.bytes += left.bytes;
+        finding.deleted = mark.records();
+        Ok(mark.tip)
     }
 
     /// A log is in the register before its chain begins, unless the chain was begun by closing it.

@@ -4,6 +4,7 @@
 //! What cannot be seen from the store alone: that the last entries of a chain of an agent's newest epoch were removed, or that
 //! heads were, which only say how far ahead an agent was; nor that the one entry was removed of a log of an older epoch that was
 //! heard of and never written to. In older epochs both ends of every other chain are known, since each ends with a closing entry.
+//! Of what retention deleted, the mark and the receipts are checked: they are all that is left of it.
 
 use crate::store::{MAX_PAGE, Place, Store, StoreError};
 
@@ -39,6 +40,8 @@ pub struct Finding {
     pub records: u64,
     /// Records receipted by them.
     pub receipted: u64,
+    /// Records that were committed, and that retention deleted.
+    pub deleted: u64,
     /// Bytes of them.
     pub bytes: u64,
     /// The first fault.
@@ -102,6 +105,9 @@ fn remedy(place: Place<'_>) -> &'static str {
         }
         Place::Entries(_) => {
             "restore it from a backup; until then readers go past it with ?damaged=skip or `pyralog-hub read --skip-damaged`"
+        }
+        Place::Trimmed(_) => {
+            "restore it from a backup; until then what retention deleted of the log passes for missing, and nothing more is deleted"
         }
     }
 }

@@ -13,6 +13,8 @@ mod faults;
 mod nats;
 mod pki;
 mod read;
+mod replay;
+mod retention;
 mod slow_readers;
 mod store;
 mod strangers;

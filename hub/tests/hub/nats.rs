@@ -5,6 +5,7 @@ use std::path::Path;
 use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy};
 use bytes::Bytes;
 use pyralog_e2e::nats::Cluster;
+use pyralog_hub::retention::{Budget, Limits, Trim};
 use pyralog_hub::run::Running;
 use pyralog_hub::store::{self, Chain, OpenError, Put, SharedStore, StoreUrl};
 use pyralog_hub::verify::{Scope, verify};
@@ -128,6 +129,44 @@ async fn in_order(store: &SharedStore) {
     let mut findings = Vec::new();
     verify(&**store, &scope, |finding| findings.push(finding.clone())).await.unwrap();
     assert!(!findings.is_empty() && findings.iter().all(|finding| finding.fault.is_none()), "{findings:?}");
+}
+
+#[tokio::test]
+async fn retention_deletes_messages_and_a_hub_that_hung_commits_nothing_where_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_cluster, store) = alone(folder.path()).await;
+    let (stale, fresh) =
+        (hub_on(open(&store.address()).await.unwrap()).await, hub_on(SharedStore::clone(&store)).await);
+    let mut device = Device::new("board-17", "climate", 1);
+    device.hello(&stale.url()).await;
+    let pieces = [device.segment(10), device.segment(5), device.loss(3), device.segment(2), device.segment(4)];
+    assert_eq!(device.send(&stale.url(), &pieces[..1]).await, 10);
+    assert_eq!(device.send(&fresh.url(), &pieces[1..]).await, 24);
+    let before = get_json(&device.at(&fresh.url())).await;
+    let chain = Chain { agent: "board-17", ..CHAIN };
+    let sizes = store.entry_sizes(chain, 15, 2).await.unwrap();
+    let read = [15, 18].map(async |base| (base, store.entry(chain, base).await.unwrap().unwrap().len() as u64));
+    assert_eq!(sizes, futures_util::future::join_all(read).await);
+
+    let limits = Limits { max_age: None, max_bytes: Some(0) };
+    let trim = Trim { store: &*store, agent: "board-17", log: "climate", limits, now: 0, dry_run: false };
+    let done = trim.run(&mut Budget(1_000)).await.unwrap();
+    assert_eq!((done.entries, done.records, done.stuck), (3, 17, vec![]));
+    assert_eq!(store.bases(chain, 0, 10).await.unwrap(), [15, 20], "the receipt and the last entry stay");
+    store.remove_entries(chain, &[0, 10, 18]).await.unwrap();
+    assert_eq!(trim.run(&mut Budget(1_000)).await.unwrap().entries, 0);
+
+    for url in [stale.url(), fresh.url()] {
+        for piece in &pieces {
+            assert_eq!(device.send(&url, std::slice::from_ref(piece)).await, 24);
+        }
+    }
+    assert_eq!(store.bases(chain, 0, 10).await.unwrap(), [15, 20]);
+    let mut after = get_json(&device.at(&stale.url())).await;
+    let deleted = after["epochs"][0].as_object_mut().unwrap().remove("deleted").unwrap();
+    assert_eq!((deleted["records"].as_u64(), deleted["below"].as_u64()), (Some(17), Some(20)));
+    assert_eq!(after, before);
+    in_order(&store).await;
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::memory::InMemory;
+use pyralog_e2e::nats::Cluster;
 use pyralog_e2e_s3::S3Server;
-use pyralog_hub::store::{Chain, ObjectsStore, Put, SharedStore, open_bucket, open_directory};
+use pyralog_hub::store::{Chain, ObjectsStore, Place, Put, SharedStore, open_bucket, open_directory};
 use pyralog_sync_protocol::entry::{Entry, Tip};
 use pyralog_sync_protocol::frame::{Reason, Receipt};
 use pyralog_sync_protocol::{ChainHash, Cursor};
@@ -24,6 +25,7 @@ struct Stores {
     list: Vec<Tried>,
     folder: tempfile::TempDir,
     _s3: S3Server,
+    _nats: Cluster,
 }
 
 async fn stores() -> Stores {
@@ -34,13 +36,17 @@ async fn stores() -> Stores {
     let s3 = S3Server::start(&folder.path().join("s3")).unwrap();
     let url = s3.store("contract").parse().unwrap();
     let bucket = async || Arc::new(open_bucket(&url, S3Server::environment()).await.unwrap()) as SharedStore;
+    let nats = Cluster::start(&folder.path().join("nats"), 1).await.unwrap();
+    let url = nats.url("CONTRACT").parse().unwrap();
+    let streams = async || pyralog_hub::store::open(&url).await.unwrap();
     let list = vec![
         Tried { name: "directory", store: directory(), other: directory(), longest: usize::MAX },
         Tried { name: "objects in memory", store: objects(), other: objects(), longest: usize::MAX },
         // The server's limit, see there; S3 takes keys of 1,024 bytes.
         Tried { name: "bucket", store: bucket().await, other: bucket().await, longest: 60 },
+        Tried { name: "streams", store: streams().await, other: streams().await, longest: usize::MAX },
     ];
-    Stores { list, folder, _s3: s3 }
+    Stores { list, folder, _s3: s3, _nats: nats }
 }
 
 pub const CHAIN: Chain<'static> = Chain { agent: "a", epoch: 1, log: "climate" };
@@ -157,6 +163,40 @@ async fn newer_heads_replace_older_ones() {
 }
 
 #[tokio::test]
+async fn entries_below_a_mark_can_be_deleted_and_nothing_is_created_there_again() {
+    for Tried { name, store, other, .. } in stores().await.list {
+        println!("{name}");
+        for base in [0, 10, 20, 30] {
+            assert_eq!(store.commit(CHAIN, base, entry(base, base + 10, 0)).await.unwrap(), Put::Created);
+        }
+        store.note_schema(CHAIN, [9; 8]).await.unwrap();
+        assert_eq!(store.trimmed(CHAIN).await.unwrap(), None);
+        let size = |base| (base, entry(base, base + 10, 0).len() as u64);
+        assert_eq!(store.entry_sizes(CHAIN, 10, 2).await.unwrap(), [size(10), size(20)]);
+        for below in [10, 20] {
+            assert_eq!(store.put_trimmed(CHAIN, below, Bytes::from(below.to_string())).await.unwrap(), Put::Created);
+        }
+        assert_eq!(other.put_trimmed(CHAIN, 20, Bytes::from_static(b"other")).await.unwrap(), Put::Exists);
+        for view in [&store, &other] {
+            assert_eq!(view.trimmed(CHAIN).await.unwrap(), Some((20, Bytes::from_static(b"20"))));
+            assert_eq!(view.numbers(Place::Trimmed(CHAIN), 0, 10).await.unwrap(), [20], "older marks go");
+            view.remove_entries(CHAIN, &[0, 10]).await.unwrap();
+            assert_eq!(view.bases(CHAIN, 0, 10).await.unwrap(), [20, 30], "marks do not pass for entries");
+            assert_eq!(view.entry_sizes(CHAIN, 0, 10).await.unwrap(), [size(20), size(30)]);
+            assert_eq!(view.base_at(CHAIN, 19).await.unwrap(), None);
+        }
+        for base in [0, 10, 15] {
+            assert_eq!(other.commit(CHAIN, base, entry(base, base + 1, 0)).await.unwrap(), Put::Exists, "{base}");
+        }
+        for view in [&store, &other] {
+            assert_eq!(view.last_entry(CHAIN).await.unwrap(), Some((30, entry(30, 40, 0))));
+        }
+        assert_eq!(other.commit(CHAIN, 40, entry(40, 50, 0)).await.unwrap(), Put::Created);
+        assert_eq!(store.last_entry(CHAIN).await.unwrap(), Some((40, entry(40, 50, 0))));
+    }
+}
+
+#[tokio::test]
 async fn names_come_back_however_odd_they_are() {
     let stores = stores().await;
     let long = "é/".repeat(85);
@@ -165,6 +205,7 @@ async fn names_come_back_however_odd_they_are() {
         println!("{name}");
         let mut sorted: Vec<_> = names.into_iter().filter(|log| log.len() * 3 <= *longest).collect();
         sorted.sort_unstable();
+        store.create_epoch("a", 1, Bytes::from_static(b"epoch")).await.unwrap();
         for log in &sorted {
             store.commit(Chain { log, ..CHAIN }, 0, entry(0, log.len() as u64, 0)).await.unwrap();
         }
@@ -176,8 +217,8 @@ async fn names_come_back_however_odd_they_are() {
         }
         assert_eq!(store.agents(None, 10).await.unwrap(), ["a"]);
     }
-    // Nothing was written beside the directory and the server's folder.
-    assert_eq!(std::fs::read_dir(stores.folder.path()).unwrap().count(), 2);
+    // Nothing was written beside the directory and the servers' folders.
+    assert_eq!(std::fs::read_dir(stores.folder.path()).unwrap().count(), 3);
 }
 
 #[tokio::test]

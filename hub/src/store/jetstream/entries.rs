@@ -35,6 +35,9 @@ const REMEMBERED: usize = 32_768;
 /// Bisections end after 64 halvings; this is for sequences that change meanwhile.
 const MAX_PROBES: usize = 256;
 
+/// In which servers say how long a message is of which they send the headers alone.
+const NATS_MESSAGE_SIZE: &str = "Nats-Msg-Size";
+
 /// One stream of entries.
 #[derive(Debug)]
 pub(super) struct Entries {
@@ -52,6 +55,15 @@ struct End {
     sequence: u64,
     /// The offset where the next entry begins.
     next: u64,
+}
+
+/// An entry in a listing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listed {
+    pub(super) base: u64,
+    sequence: u64,
+    /// Its length, without the seal.
+    pub(super) size: u64,
 }
 
 /// A message that holds an entry.
@@ -187,8 +199,35 @@ impl Entries {
         Ok(Some(low))
     }
 
+    /// Deletes the messages of these entries; the last of the chain is never among them, so what a commit is compared with stays.
+    pub(super) async fn remove(&self, subject: &str, bases: &[u64]) -> Result<(), StoreError> {
+        for base in bases {
+            let key = (Box::from(subject), *base);
+            let place = lock(&self.places).get(&key).copied();
+            let sequence = match place {
+                Some(sequence) => Some(sequence),
+                None => self.find(subject, *base).await?.filter(|held| held.base == *base).map(|held| held.sequence),
+            };
+            let Some(sequence) = sequence else { continue };
+            if let Err(error) = self.stream.delete_message(sequence).await {
+                // Another hub may have deleted it.
+                let left = self.connection.next(&self.stream, subject, sequence).await?;
+                if left.is_some_and(|message| message.sequence == sequence) {
+                    return Err(self.connection.failed("delete", subject, chain_of(&error)));
+                }
+            }
+            lock(&self.places).remove(&key);
+        }
+        Ok(())
+    }
+
     /// Up to `limit` bases from `from` on, ascending.
     pub(super) async fn bases(&self, subject: &str, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        Ok(self.list(subject, from, limit).await?.into_iter().map(|listed| listed.base).collect())
+    }
+
+    /// Up to `limit` entries from base `from` on, ascending.
+    pub(super) async fn list(&self, subject: &str, from: u64, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let limit = limit.min(MAX_PAGE);
         let mut bases = Vec::new();
         let mut start = match from {
@@ -208,8 +247,8 @@ impl Entries {
                 }
                 Err(error) => return Err(error),
             };
-            bases.extend(listed.iter().map(|(base, _)| *base).filter(|base| *base >= from));
-            let seen = listed.last().map_or(start.saturating_sub(1), |(_, sequence)| *sequence);
+            bases.extend(listed.iter().filter(|listed| listed.base >= from).copied());
+            let seen = listed.last().map_or(start.saturating_sub(1), |listed| listed.sequence);
             if bases.len() >= limit {
                 break;
             }
@@ -223,8 +262,8 @@ impl Entries {
         Ok(bases)
     }
 
-    /// Bases and sequences of entries from sequence `start` on: headers alone travel.
-    async fn listed(&self, subject: &str, start: u64, limit: usize) -> Result<Vec<(u64, u64)>, StoreError> {
+    /// Entries from sequence `start` on: headers alone travel.
+    async fn listed(&self, subject: &str, start: u64, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let failed = |error: &dyn std::error::Error| self.connection.failed("list", subject, chain_of(error));
         let config = Pull {
             filter_subject: subject.to_owned(),
@@ -248,7 +287,9 @@ impl Entries {
                 let sequence = message.info().map_err(|error| failed(&*error))?.stream_sequence;
                 let base = base_of(message.headers.as_ref(), &message.subject, sequence)?;
                 lock(&self.places).put((Box::from(subject), base), sequence);
-                found.push((base, sequence));
+                let size = message.headers.as_ref().and_then(|headers| headers.get(NATS_MESSAGE_SIZE));
+                let size: u64 = size.and_then(|size| size.as_str().parse().ok()).unwrap_or_default();
+                found.push(Listed { base, sequence, size: size.saturating_sub(seal::LEN as u64) });
                 left -= 1;
             }
             if found.len() == before {

@@ -179,7 +179,11 @@ impl Store for JetStreamStore {
                     let (entries, subject) = self.chain(chain);
                     entries.entry(&subject, number).await
                 }
-                Place::Heads(..) => self.state.heads(place).await,
+                Place::Heads(..) => Ok(self.state.latest(place).await?.map(|(_, heads)| heads)),
+                Place::Trimmed(_) => {
+                    let latest = self.state.latest(place).await?;
+                    Ok(latest.filter(|(below, _)| *below == number).map(|(_, mark)| mark))
+                }
                 _ => self.state.get(place, number).await,
             }
         })
@@ -191,7 +195,10 @@ impl Store for JetStreamStore {
                 let (entries, subject) = self.chain(chain);
                 return entries.bases(&subject, from, limit).await;
             }
-            let mut numbers = self.state.numbers(place).await?;
+            let mut numbers = match place {
+                Place::Trimmed(_) => self.state.latest(place).await?.map(|(below, _)| below).into_iter().collect(),
+                _ => self.state.numbers(place).await?,
+            };
             numbers.retain(|number| *number >= from);
             numbers.truncate(limit.min(MAX_PAGE));
             Ok(numbers)
@@ -218,11 +225,11 @@ impl Store for JetStreamStore {
     }
 
     fn heads<'a>(&'a self, agent: &'a str, epoch: u32) -> StoreFuture<'a, Option<Bytes>> {
-        Box::pin(async move { self.state.heads(Place::Heads(agent, epoch)).await })
+        Box::pin(async move { Ok(self.state.latest(Place::Heads(agent, epoch)).await?.map(|(_, heads)| heads)) })
     }
 
     fn put_heads<'a>(&'a self, agent: &'a str, epoch: u32, order: u64, heads: Bytes) -> StoreFuture<'a, Put> {
-        Box::pin(async move { self.state.put_heads(Place::Heads(agent, epoch), order, &heads).await })
+        Box::pin(async move { self.state.put_latest(Place::Heads(agent, epoch), order, &heads).await })
     }
 
     fn has_schema<'a>(&'a self, agent: &'a str, fingerprint: [u8; 8]) -> StoreFuture<'a, bool> {
@@ -255,6 +262,29 @@ impl Store for JetStreamStore {
         Box::pin(async move {
             let (entries, subject) = self.chain(chain);
             entries.base_at(&subject, offset).await
+        })
+    }
+
+    fn trimmed<'a>(&'a self, chain: Chain<'a>) -> StoreFuture<'a, Option<(u64, Bytes)>> {
+        Box::pin(self.state.latest(Place::Trimmed(chain)))
+    }
+
+    fn put_trimmed<'a>(&'a self, chain: Chain<'a>, below: u64, mark: Bytes) -> StoreFuture<'a, Put> {
+        Box::pin(async move { self.state.put_latest(Place::Trimmed(chain), below, &mark).await })
+    }
+
+    fn remove_entries<'a>(&'a self, chain: Chain<'a>, bases: &'a [u64]) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let (entries, subject) = self.chain(chain);
+            entries.remove(&subject, bases).await
+        })
+    }
+
+    fn entry_sizes<'a>(&'a self, chain: Chain<'a>, from: u64, limit: usize) -> StoreFuture<'a, Vec<(u64, u64)>> {
+        Box::pin(async move {
+            let (entries, subject) = self.chain(chain);
+            let listed = entries.list(&subject, from, limit).await?;
+            Ok(listed.into_iter().map(|listed| (listed.base, listed.size)).collect())
         })
     }
 

@@ -66,16 +66,16 @@ impl State {
         self.connection.publish(&subject, sealed, None, None).await.map(|_| ())
     }
 
-    /// Stores heads, unless newer ones are there: their order is a part of what is stored.
-    pub(super) async fn put_heads(&self, place: Place<'_>, order: u64, heads: &[u8]) -> Result<Put, StoreError> {
+    /// Stores the newest object of a place that keeps no other, unless a newer one is there: its order is a part of what is stored.
+    pub(super) async fn put_latest(&self, place: Place<'_>, order: u64, latest: &[u8]) -> Result<Put, StoreError> {
         let subject = self.subject(place, 0);
         let mut object = order.to_be_bytes().to_vec();
-        object.extend_from_slice(heads);
+        object.extend_from_slice(latest);
         for _ in 0..TRIES {
             let last = self.connection.last(&self.stream, &subject).await?;
             let after = last.as_ref().map_or(0, |message| message.sequence);
-            // Heads that are damaged are worth less than these.
-            let newest = last.and_then(|message| unsealed(message).ok()).and_then(|object| split_heads(&object));
+            // What is damaged is worth less than this.
+            let newest = last.and_then(|message| unsealed(message).ok()).and_then(|object| split_order(&object));
             if newest.is_some_and(|(newest, _)| newest >= order) {
                 return Ok(Put::Exists);
             }
@@ -88,12 +88,13 @@ impl State {
         Err(self.connection.failed("write", subject, "other hubs write it all the time"))
     }
 
-    pub(super) async fn heads(&self, place: Place<'_>) -> Result<Option<Bytes>, StoreError> {
+    /// The one object of such a place, with its order.
+    pub(super) async fn latest(&self, place: Place<'_>) -> Result<Option<(u64, Bytes)>, StoreError> {
         let subject = self.subject(place, 0);
         let Some(object) = self.read(&subject).await? else { return Ok(None) };
-        match split_heads(&object) {
-            Some((_, heads)) => Ok(Some(heads)),
-            None => Err(StoreError::Damaged { name: subject, reason: "it is too short for heads".into() }),
+        match split_order(&object) {
+            Some(latest) => Ok(Some(latest)),
+            None => Err(StoreError::Damaged { name: subject, reason: "it is too short for what it should be".into() }),
         }
     }
 
@@ -151,7 +152,7 @@ fn unsealed(message: StreamMessage) -> Result<Bytes, StoreError> {
         .map_err(|reason| StoreError::Damaged { name: message.subject.to_string(), reason: reason.into() })
 }
 
-fn split_heads(object: &Bytes) -> Option<(u64, Bytes)> {
+fn split_order(object: &Bytes) -> Option<(u64, Bytes)> {
     let order = object.first_chunk()?;
     Some((u64::from_be_bytes(*order), object.slice(order.len()..)))
 }

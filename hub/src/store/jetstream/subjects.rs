@@ -7,6 +7,7 @@
 //! $KV.{STREAM}-state.{agent}.register.{epoch:010}.{position:010}
 //! $KV.{STREAM}-state.{agent}.heads.{epoch:010}              the newest heads alone
 //! $KV.{STREAM}-state.{agent}.notes.{epoch:010}.{log}.{fingerprint hex}
+//! $KV.{STREAM}-state.{agent}.trimmed.{epoch:010}.{log}      the newest mark of retention alone
 //! ```
 //!
 //! Agents and logs are percent-encoded down to `[A-Za-z0-9_-]` with `=` for `%`: what a token of a subject and a key of a
@@ -47,8 +48,8 @@ pub(super) fn entry(subject: &str, base: u64) -> String {
 /// The key of an object that is no entry.
 pub(super) fn key(place: Place<'_>, number: u64) -> String {
     match (place, digits(place)) {
-        // Of heads only the newest are kept, so their order is no part of the key.
-        (Place::Heads(..), _) => folder(place),
+        // Of these only the newest is kept, so its order is no part of the key.
+        (Place::Heads(..) | Place::Trimmed(_), _) => folder(place),
         (_, Digits::Decimal(width)) => format!("{}.{number:0width$}", folder(place)),
         (_, Digits::Hex) => format!("{}.{number:016x}", folder(place)),
     }
@@ -86,6 +87,7 @@ fn folder(place: Place<'_>) -> String {
         Place::Heads(agent, epoch) => format!("{}.heads.{epoch:010}", encode(agent)),
         Place::Schemas(agent) => format!("{}.schemas", encode(agent)),
         Place::Notes(chain) => format!("{}.notes.{:010}.{}", encode(chain.agent), chain.epoch, encode(chain.log)),
+        Place::Trimmed(chain) => format!("{}.trimmed.{:010}.{}", encode(chain.agent), chain.epoch, encode(chain.log)),
         // Entries are in no bucket; this names their chain for people.
         Place::Entries(chain) => format!("{}.{:010}.{}", encode(chain.agent), chain.epoch, encode(chain.log)),
     }

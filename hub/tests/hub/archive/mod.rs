@@ -312,3 +312,29 @@ async fn a_lake_may_be_in_a_bucket_that_keeps_what_exists() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("honours If-None-Match"), "{said}");
 }
+
+#[tokio::test]
+async fn what_retention_deleted_before_it_was_archived_is_counted_and_is_no_damage() {
+    let world = World::new().await;
+    let mut device = world.device("a", 1).await;
+    let trim = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pyralog-hub"));
+        command.args(["trim", "--max-bytes", "1B", "--store"]).arg(world.store());
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    let pieces = [device.segment(3), device.segment(3)];
+    device.send(&world.hub.url(), &pieces).await;
+    once(&world.store(), &world.lake()).await;
+    let pieces = [device.segment(4), device.segment(5)];
+    device.send(&world.hub.url(), &pieces).await;
+    let trimmed = trim().await.unwrap();
+    assert!(trimmed.status.success(), "{trimmed:?}");
+    let round = once(&world.store(), &world.lake()).await;
+    assert_eq!((round.records, round.gone, round.damaged_count), (5, 4, 0));
+    let mut expected = Records::new();
+    expect(&mut expected, "a", 1, 0..6);
+    expect(&mut expected, "a", 1, 10..15);
+    assert_eq!(records(&world.lake(), "climate"), expected);
+    let round = once(&world.store(), &world.lake()).await;
+    assert_eq!((round.records, round.gone, round.damaged_count), (0, 0, 0));
+}

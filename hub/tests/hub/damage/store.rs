@@ -109,6 +109,7 @@ pub fn kind(name: &str) -> &str {
     let parts: Vec<_> = name.split('/').collect();
     match parts.as_slice() {
         ["agents", _, "logs", _, _, "schemas", _] => "note",
+        ["agents", _, "logs", _, _, "trimmed", _] => "mark",
         ["agents", _, "logs", _, _, _] => "entry",
         ["agents", _, kind, ..] => kind,
         _ => panic!("{name} belongs to nothing"),

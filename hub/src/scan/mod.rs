@@ -1,29 +1,44 @@
 //! Reads a log back, segment by segment: one is in memory at a time.
 //!
+//! What retention deleted is passed over, and named: see [`Scan::deleted`].
+//!
+//! A range of times is found by reading all entries from its first offset on: they carry their times, but devices' clocks jump, so
+//! that no entry tells anything of those behind it. Reading ahead makes that bearable.
+//!
 //! Nothing damaged is ever given out as data. An entry must decode, follow from the one before it (offsets and BLAKE3
 //! chain), and its body must decode under its schema; else the scan says what is damaged and where.
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 use pyralog_segment::{DecodeLimits, Encoding, Schema, decode};
 use pyralog_sync_protocol::chain::link;
 use pyralog_sync_protocol::entry::{Content, Entry, Tip};
 use pyralog_sync_protocol::frame::{Receipt, SegmentMeta};
+use pyralog_sync_protocol::trim::TrimMark;
 
 use crate::account::{AccountError, unknown_log};
+use crate::retention::mark;
 use crate::store::{Chain, SharedStore, Store, StoreError};
+
+mod ahead;
+mod schemas;
+
+use ahead::{Ahead, Fetched};
+use schemas::schemas;
 
 /// Names of entries fetched at once.
 const PAGE: usize = 4_096;
 
-/// Most columns of one answer. One segment has at most 512; a log may have had others in each epoch.
-const MAX_UNION: usize = 4_096;
+/// Marks of retention looked up at once.
+const AT_ONCE: usize = 16;
 
 /// Which records of a log are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,28 +105,45 @@ pub struct Damage {
     pub reason: String,
 }
 
+/// Records that retention deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// The epoch.
+    pub epoch: u32,
+    /// What was committed below this offset.
+    pub below: u64,
+}
+
 /// Where a scan goes next.
 enum Next {
-    /// To the entry that begins here.
-    Base(u64),
-    /// Nowhere yet: this should be there.
-    Missing(Damage),
+    /// To this entry.
+    Entry(Fetched),
+    /// Nowhere yet: this is damaged, or should be there.
+    Damaged(Damage),
     /// Nowhere.
     End,
 }
 
+/// An epoch still to read, with the mark of what retention deleted of it; or what is wrong with that mark.
+type Epoch = (u32, Result<Option<TrimMark>, StoreError>);
+
 /// A walk over the wanted records of one log.
 pub struct Scan {
     store: SharedStore,
-    agent: String,
-    log: String,
+    agent: Arc<str>,
+    log: Arc<str>,
     selection: Selection,
     schemas: HashMap<[u8; 8], Schema>,
     union: Schema,
-    epochs: VecDeque<u32>,
-    /// The epoch being read, and its entries still to read.
+    epochs: VecDeque<Epoch>,
+    deleted: Vec<Deleted>,
+    /// The epoch being read, and its entries.
     epoch: u32,
-    bases: VecDeque<u64>,
+    ahead: Ahead,
+    /// An entry that is to be looked at again.
+    held: Option<Fetched>,
+    /// What begins below this is deleted.
+    below: u64,
     /// Where the listing of bases goes on; `None` at the chain's end.
     list_from: Option<u64>,
     /// The tip after the entry before; `None` where it is not known.
@@ -129,16 +161,24 @@ impl Scan {
         }
         epochs.retain(|epoch| selection.epoch.is_none_or(|only| *epoch == only));
         let (schemas, union) = schemas(&*store, agent, log, &epochs).await?;
+        let marks: Vec<_> = epochs.into_iter().map(|epoch| marked(&*store, Chain { agent, epoch, log })).collect();
+        let epochs: VecDeque<_> = stream::iter(marks).buffered(AT_ONCE).try_collect().await?;
+        let marks = epochs.iter().filter_map(|(epoch, mark)| Some((*epoch, (*mark.as_ref().ok()?)?)));
+        let deleted = marks.filter_map(|(epoch, mark)| deleted(&selection, epoch, &mark)).collect();
+        let (agent, log): (Arc<str>, Arc<str>) = (agent.into(), log.into());
         Ok(Self {
+            ahead: Ahead::new(SharedStore::clone(&store), Arc::clone(&agent), Arc::clone(&log), 0),
             store,
-            agent: agent.into(),
-            log: log.into(),
+            agent,
+            log,
             selection,
             schemas,
             union,
             epochs,
+            deleted,
             epoch: 0,
-            bases: VecDeque::new(),
+            held: None,
+            below: 0,
             list_from: None,
             before: None,
             left: selection.limit.unwrap_or(u64::MAX),
@@ -156,24 +196,33 @@ impl Scan {
         &self.union
     }
 
+    /// What was selected, and deleted by retention, as far as that is known. It grows when retention is at work meanwhile.
+    pub fn deleted(&self) -> &[Deleted] {
+        &self.deleted
+    }
+
     /// The next thing, `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Found>, StoreError> {
         while self.left > 0 {
-            let base = match self.next_base().await? {
-                Next::Base(base) => base,
-                Next::Missing(damage) => return Ok(Some(Found::Damaged(damage))),
+            let (base, entry) = match self.next_entry().await? {
+                Next::Entry(entry) => entry,
+                Next::Damaged(damage) => return Ok(Some(Found::Damaged(damage))),
                 Next::End => return Ok(None),
             };
-            let chain = Chain { agent: &self.agent, epoch: self.epoch, log: &self.log };
-            let gap = self.before.filter(|before| before.cursor.next != base);
-            if let Some(before) = gap {
-                // Looked at again with nothing before it.
-                self.bases.push_front(base);
-                self.before = None;
-                let reason = format!("the entry of offset {} is missing", before.cursor.next);
-                return Ok(Some(Found::Damaged(self.damage(before.cursor.next, reason))));
+            let expected = self.before.map_or(base, |before| before.cursor.next);
+            let gone = expected != base || matches!(entry, Ok(None));
+            if gone && self.passed(expected).await? {
+                self.held = Some((base, entry));
+                continue;
             }
-            let taken = match self.store.entry(chain, base).await {
+            if expected != base {
+                // Looked at again with nothing before it.
+                self.held = Some((base, entry));
+                self.before = None;
+                let reason = format!("the entry of offset {expected} is missing");
+                return Ok(Some(Found::Damaged(self.damage(expected, reason))));
+            }
+            let taken = match entry {
                 Ok(Some(entry)) => self.take(base, entry).await,
                 Ok(None) => Err("it is a folder, or was just removed".into()),
                 Err(StoreError::Damaged { reason, .. }) => Err(reason),
@@ -191,6 +240,21 @@ impl Scan {
         Ok(None)
     }
 
+    /// Whether retention has passed `offset` since this scan looked; then it goes on behind.
+    async fn passed(&mut self, offset: u64) -> Result<bool, StoreError> {
+        let chain = Chain { agent: &self.agent, epoch: self.epoch, log: &self.log };
+        let mark = match mark::newest(&*self.store, chain).await {
+            Ok(Some(mark)) if mark.below() > offset => mark,
+            Ok(_) | Err(StoreError::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.deleted.retain(|deleted| deleted.epoch != self.epoch);
+        self.deleted.extend(deleted(&self.selection, self.epoch, &mark));
+        self.before = Some(mark.tip);
+        self.below = mark.below();
+        Ok(true)
+    }
+
     /// What is missing at the end of the epoch that was read: an epoch that has ended closes all its chains.
     async fn missing_end(&mut self) -> Result<Option<Damage>, StoreError> {
         let Some(tip) = self.before.take().filter(|tip| !tip.closed && self.epoch > 0) else { return Ok(None) };
@@ -201,34 +265,62 @@ impl Scan {
         Ok(Some(self.damage(tip.cursor.next, reason)))
     }
 
-    async fn next_base(&mut self) -> Result<Next, StoreError> {
+    async fn next_entry(&mut self) -> Result<Next, StoreError> {
         loop {
-            if let Some(base) = self.bases.pop_front() {
-                return Ok(Next::Base(base));
+            let fetched = match self.held.take() {
+                Some(held) => Some(held),
+                None => self.ahead.next().await,
+            };
+            match fetched {
+                Some((base, _)) if base < self.below => continue,
+                Some(fetched) => return Ok(Next::Entry(fetched)),
+                None => {}
             }
             match self.list_from {
                 Some(from) => {
                     let chain = Chain { agent: &self.agent, epoch: self.epoch, log: &self.log };
-                    self.bases = self.store.bases(chain, from, PAGE).await?.into();
-                    self.list_from = self.bases.back().and_then(|last| last.checked_add(1));
+                    let bases = self.store.bases(chain, from, PAGE).await?;
+                    self.list_from = bases.last().and_then(|last| last.checked_add(1));
+                    self.ahead.extend(bases);
                 }
                 None => {
                     if let Some(damage) = self.missing_end().await? {
-                        return Ok(Next::Missing(damage));
+                        return Ok(Next::Damaged(damage));
                     }
-                    let Some(epoch) = self.epochs.pop_front() else { return Ok(Next::End) };
-                    self.epoch = epoch;
-                    let chain = Chain { agent: &self.agent, epoch, log: &self.log };
-                    let from = match self.selection.from_offset {
-                        Some(offset) => self.store.base_at(chain, offset).await?.unwrap_or_default(),
-                        None => 0,
-                    };
-                    self.list_from = Some(from);
-                    // A chain begins at 0; in its middle nothing is known of what comes before.
-                    self.before = (from == 0).then(Tip::default);
+                    let Some((epoch, mark)) = self.epochs.pop_front() else { return Ok(Next::End) };
+                    if let Some(damage) = self.begin(epoch, mark).await? {
+                        return Ok(Next::Damaged(damage));
+                    }
                 }
             }
         }
+    }
+
+    /// Goes to the first entry of an epoch that may be wanted; gives what is wrong with its mark.
+    async fn begin(
+        &mut self,
+        epoch: u32,
+        mark: Result<Option<TrimMark>, StoreError>,
+    ) -> Result<Option<Damage>, StoreError> {
+        self.epoch = epoch;
+        self.ahead = Ahead::new(SharedStore::clone(&self.store), Arc::clone(&self.agent), Arc::clone(&self.log), epoch);
+        let (mark, damage) = match mark {
+            Ok(mark) => (mark, None),
+            Err(StoreError::Damaged { name, reason }) => (None, Some(Damage { name, epoch, offset: 0, reason })),
+            Err(error) => return Err(error),
+        };
+        let tip = mark.map(|mark| mark.tip).unwrap_or_default();
+        let chain = Chain { agent: &self.agent, epoch, log: &self.log };
+        let below = tip.cursor.next;
+        self.below = below;
+        let from = match self.selection.from_offset.filter(|offset| *offset > below) {
+            Some(offset) => self.store.base_at(chain, offset).await?.unwrap_or_default().max(below),
+            None => below,
+        };
+        self.list_from = Some(from);
+        // A chain begins at 0, or behind what was deleted; in its middle nothing is known of what comes before.
+        self.before = Some(tip).filter(|_| from == below && damage.is_none());
+        Ok(damage)
     }
 
     /// Checks an entry and decodes its wanted records.
@@ -308,6 +400,23 @@ impl Scan {
     }
 }
 
+/// An epoch's mark. A damaged one is told when its turn comes.
+async fn marked(store: &dyn Store, chain: Chain<'_>) -> Result<Epoch, StoreError> {
+    match mark::newest(store, chain).await {
+        Err(error @ StoreError::Unavailable { .. }) => Err(error),
+        other => Ok((chain.epoch, other)),
+    }
+}
+
+/// What of a selection is below a mark.
+fn deleted(selection: &Selection, epoch: u32, mark: &TrimMark) -> Option<Deleted> {
+    let below = mark.below();
+    let wanted = selection.from_offset.is_none_or(|from| from < below)
+        && selection.from.is_none_or(|from| from <= mark.max_time)
+        && selection.to.is_none_or(|to| mark.min_time < to);
+    wanted.then_some(Deleted { epoch, below })
+}
+
 /// Decodes off the async threads: a large segment takes a while.
 async fn unpack(body: Bytes, meta: SegmentMeta, schema: Schema) -> Result<RecordBatch, String> {
     let encoding =
@@ -321,44 +430,4 @@ async fn unpack(body: Bytes, meta: SegmentMeta, schema: Schema) -> Result<Record
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(format!("decoding failed: {error}")),
     }
-}
-
-/// The schemas of some epochs of a log, and one that covers them all.
-async fn schemas(
-    store: &dyn Store,
-    agent: &str,
-    log: &str,
-    epochs: &VecDeque<u32>,
-) -> Result<(HashMap<[u8; 8], Schema>, Schema), AccountError> {
-    let (mut known, mut union) = (HashMap::new(), Schema::empty());
-    for epoch in epochs {
-        let mut newer = Vec::new();
-        for fingerprint in store.noted_schemas(Chain { agent, epoch: *epoch, log }).await? {
-            if known.contains_key(&fingerprint) {
-                continue;
-            }
-            // What is missing here is reported where a segment needs it.
-            let stored = match store.schema(agent, fingerprint).await {
-                Err(StoreError::Damaged { .. }) => None,
-                other => other?,
-            };
-            if let Some(bytes) = stored
-                && let Ok(schema) = Schema::from_bytes(&bytes)
-                && schema.fingerprint() == fingerprint
-            {
-                newer.push((schema.columns().len(), fingerprint, schema.clone()));
-                known.insert(fingerprint, schema);
-            }
-        }
-        // Within an epoch schemas only widen, so the narrow ones came first.
-        newer.sort_by_key(|(columns, fingerprint, _)| (*columns, *fingerprint));
-        for (_, _, schema) in newer {
-            union = union.union(&schema);
-            let columns = union.columns().len();
-            if columns > MAX_UNION {
-                return Err(AccountError::TooWide { log: log.into(), limit: MAX_UNION });
-            }
-        }
-    }
-    Ok((known, union))
 }
