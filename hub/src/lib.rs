@@ -7,6 +7,8 @@
 //! [`retention`] deletes what is too old or too much.
 
 pub mod account;
+#[cfg(feature = "lake")]
+pub mod archive;
 pub mod auth;
 pub mod cli;
 mod clock;

@@ -13,6 +13,7 @@ mod guessing;
 mod hub_reload;
 mod hub_trouble;
 mod hubs;
+mod lake;
 mod lifecycle;
 mod memory;
 mod pki;

@@ -10,6 +10,8 @@ use pyralog_service::credential_or_path;
 
 use crate::auth::tokens::Scope;
 
+#[cfg(feature = "lake")]
+mod archive;
 mod client;
 mod offline;
 mod serve;
@@ -66,6 +68,16 @@ enum Command {
                             Deleted are records alone. What was committed and what was lost stays in the account, which also says\n\
                             what was deleted. The last entry of each log and epoch always stays. Hubs may be at work meanwhile.")]
     Trim(TrimArgs),
+    /// Move what a store holds into Parquet files that any engine reads.
+    #[cfg(feature = "lake")]
+    #[command(
+        after_help = "Each log becomes a table, LAKE/log=NAME/date=YYYY-MM-DD/*.parquet, with a Delta log beside it; receipts\n\
+                            are LAKE/receipts/. Every record is there once, whatever is killed and however many archivers run.\n\
+                            With --once, exit code 1 says that something damaged was left out.\n\n\
+                            Examples:\n  pyralog-hub archive --store ./pyralog-store --lake ./lake --once\n  \
+                            duckdb -c \"SELECT agent, count(*) FROM './lake/log=climate/*/*.parquet' GROUP BY agent\""
+    )]
+    Archive(ArchiveArgs),
     /// Make and list tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -192,6 +204,33 @@ pub(crate) struct VerifyArgs {
     decode: bool,
 }
 
+/// Flags of `archive`.
+#[cfg(feature = "lake")]
+#[derive(Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// The store, as `serve` takes it [default: where `serve` keeps it by default].
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The lake: a directory, as file:///path or plain path, or a bucket, as s3://bucket/prefix?region=R.
+    #[arg(long, value_name = "URL")]
+    lake: String,
+    /// Archive all there is, and end.
+    #[arg(long)]
+    once: bool,
+    /// How often to look for more.
+    #[arg(long, value_name = "TIME", default_value = "15m", conflicts_with = "once")]
+    interval: humantime::Duration,
+    /// Records of a log that are worth a file.
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000, conflicts_with = "once")]
+    min_rows: u64,
+    /// How long fewer records wait for more.
+    #[arg(long, value_name = "TIME", default_value = "1h", conflicts_with = "once")]
+    max_delay: humantime::Duration,
+    /// What to log: error, warn, info, debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: String,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TrimArgs {
     /// The store, as --store of `serve` takes it [default: where `serve` keeps it by default].
@@ -289,6 +328,8 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
             Command::Read(args) => client::read(args).await,
             Command::Verify(args) => offline::verify(args).await,
             Command::Trim(args) => trim::trim(args).await,
+            #[cfg(feature = "lake")]
+            Command::Archive(args) => archive::archive(args).await,
             Command::Token(command) => offline::token(command),
         }
     })

@@ -30,7 +30,7 @@ pub(super) async fn serve(args: ServeArgs) -> Result<ExitCode, CliError> {
 
 async fn supervised(args: ServeArgs, manager: &Arc<Manager>) -> Result<ExitCode, CliError> {
     let mut config = config(&args)?;
-    log_to_stderr(&config)?;
+    log_to_stderr(&config.log)?;
     // Before anything is promised: a signal in between must not be lost.
     let mut signals =
         Signals::new().map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))?;
@@ -148,8 +148,8 @@ fn config(args: &ServeArgs) -> Result<Config, CliError> {
     Config::resolve(args.config.as_deref(), environment, &flags).map_err(CliError::configuration)
 }
 
-fn log_to_stderr(config: &Config) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(&config.log).map_err(CliError::configuration)?;
+pub(super) fn log_to_stderr(filter: &str) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(filter).map_err(CliError::configuration)?;
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -229,6 +229,7 @@ impl Outgoing {
         match self.scan.next().await? {
             Some(Found::Segment(segment)) => self.current = Some(segment),
             Some(Found::Damaged(damage)) => self.note(damage)?,
+            Some(Found::Receipt(_)) => {}
             None => {
                 if let Some(writer) = &mut self.writer {
                     writer.finish(&mut out).map_err(|error| Broken::Output(error.to_string()))?;

@@ -21,7 +21,7 @@ use hashbrown::HashMap;
 use pyralog_segment::{DecodeLimits, Encoding, Schema, decode};
 use pyralog_sync_protocol::chain::link;
 use pyralog_sync_protocol::entry::{Content, Entry, Tip};
-use pyralog_sync_protocol::frame::SegmentMeta;
+use pyralog_sync_protocol::frame::{Receipt, SegmentMeta};
 use pyralog_sync_protocol::trim::TrimMark;
 
 use crate::account::{AccountError, unknown_log};
@@ -75,8 +75,21 @@ pub struct Segment {
 pub enum Found {
     /// Wanted records.
     Segment(Box<Segment>),
+    /// Offsets that will never arrive; only where [`Scan::with_receipts`] asked for them.
+    Receipt(Loss),
     /// Something that cannot be given out; the scan goes on behind it.
     Damaged(Damage),
+}
+
+/// A receipt in its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// What it says.
+    pub receipt: Receipt,
+    /// When the hub stored it, Unix nanoseconds.
+    pub received_at: i64,
+    /// Whether it ends the chain for good.
+    pub closes: bool,
 }
 
 /// What is damaged.
@@ -136,6 +149,7 @@ pub struct Scan {
     /// The tip after the entry before; `None` where it is not known.
     before: Option<Tip>,
     left: u64,
+    receipts: bool,
 }
 
 impl Scan {
@@ -168,7 +182,13 @@ impl Scan {
             list_from: None,
             before: None,
             left: selection.limit.unwrap_or(u64::MAX),
+            receipts: false,
         })
+    }
+
+    /// Gives receipts too.
+    pub fn with_receipts(self) -> Self {
+        Self { receipts: true, ..self }
     }
 
     /// A schema that covers every segment of the log.
@@ -209,7 +229,7 @@ impl Scan {
                 Err(error) => return Err(error),
             };
             match taken {
-                Ok(Some(segment)) => return Ok(Some(Found::Segment(Box::new(segment)))),
+                Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
                 Err(reason) => {
                     self.before = None;
@@ -304,14 +324,20 @@ impl Scan {
     }
 
     /// Checks an entry and decodes its wanted records.
-    async fn take(&mut self, base: u64, bytes: Bytes) -> Result<Option<Segment>, String> {
+    async fn take(&mut self, base: u64, bytes: Bytes) -> Result<Option<Found>, String> {
         let entry = Entry::decode(&bytes).map_err(|error| error.to_string())?;
         if entry.base != base {
             return Err(format!("it holds the entry of offset {}", entry.base));
         }
         let content = entry.content().map_err(|error| error.to_string())?;
         let before = self.before.replace(entry.tip);
-        let Content::Segment(segment) = content else { return Ok(None) };
+        let segment = match content {
+            Content::Segment(segment) => segment,
+            Content::Receipt(receipt) => {
+                let loss = Loss { receipt, received_at: entry.received_at, closes: entry.tip.closed };
+                return Ok(self.receipts.then_some(Found::Receipt(loss)));
+            }
+        };
         let meta = segment.meta;
         if before.is_some_and(|before| link(before.hash, &meta, segment.body) != segment.hash) {
             return Err("its hash does not follow from the entry before it".into());
@@ -332,7 +358,8 @@ impl Scan {
         if rows.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Segment { epoch: self.epoch, base: meta.base, batch, schema, rows }))
+        let segment = Segment { epoch: self.epoch, base: meta.base, batch, schema, rows };
+        Ok(Some(Found::Segment(Box::new(segment))))
     }
 
     /// The runs of rows that the selection wants, counted against its limit.

@@ -23,6 +23,8 @@ mod trimming;
 mod url;
 mod words;
 
+#[cfg(feature = "lake")]
+pub(crate) use bucket::bucket_of_files;
 pub use bucket::{BucketUrl, open_bucket};
 pub use directory::open_directory;
 pub use jetstream::JetStreamUrl;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[cfg(feature = "lake")]
+mod archive;
 mod binary;
 mod bucket;
 mod damage;

@@ -8,6 +8,8 @@ use reqwest::Url;
 mod open;
 mod probe;
 
+#[cfg(feature = "lake")]
+pub(crate) use open::bucket_of_files;
 pub use open::open_bucket;
 pub(super) use open::{open, open_to_read};
 

@@ -21,6 +21,10 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// How long one request may take, its body included: the largest entry, over a slow line.
 const REQUEST: Duration = Duration::from_secs(10);
 
+/// The same for a file of a lake.
+#[cfg(feature = "lake")]
+const FILE: Duration = Duration::from_secs(300);
+
 /// After this no request is tried again: agents keep their data, and are told to come back rather than to wait.
 const RETRIES: RetryConfig = RetryConfig {
     backoff: BackoffConfig { init_backoff: Duration::from_millis(100), max_backoff: Duration::from_secs(1), base: 2.0 },
@@ -35,7 +39,7 @@ pub(in crate::store) async fn open(url: &BucketUrl) -> Result<SharedStore, OpenE
 
 /// The same, without writing anything: for those who only look.
 pub(in crate::store) async fn open_to_read(url: &BucketUrl) -> Result<SharedStore, OpenError> {
-    let Connected { objects, named } = connect(url, own_environment())?;
+    let Connected { objects, named } = connect(url, own_environment(), REQUEST)?;
     match probe::holds_something(&*objects).await.map_err(|fault| explained(url, named, fault))? {
         true => Ok(Arc::new(ObjectsStore::new(objects, url.to_string()))),
         false => Err(OpenError::Unfit(format!("there is no store at {url}: nothing is there"))),
@@ -51,9 +55,20 @@ pub async fn open_bucket(
     url: &BucketUrl,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<ObjectsStore, OpenError> {
-    let Connected { objects, named } = connect(url, environment)?;
+    let Connected { objects, named } = connect(url, environment, REQUEST)?;
     probe::keeps_what_is_created(&*objects).await.map_err(|fault| explained(url, named, fault))?;
     Ok(ObjectsStore::new(objects, url.to_string()).with_mark(probe::mark()))
+}
+
+/// A bucket for files that may be larger than a store's objects, after a look whether it is there.
+///
+/// # Errors
+/// When it is not to be had.
+#[cfg(feature = "lake")]
+pub(crate) async fn bucket_of_files(url: &BucketUrl) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    let Connected { objects, named } = connect(url, own_environment(), FILE)?;
+    probe::holds_something(&*objects).await.map_err(|fault| explained(url, named, fault))?;
+    Ok(objects)
 }
 
 fn own_environment() -> impl Iterator<Item = (String, String)> {
@@ -67,7 +82,11 @@ struct Connected {
     named: bool,
 }
 
-fn connect(url: &BucketUrl, environment: impl IntoIterator<Item = (String, String)>) -> Result<Connected, OpenError> {
+fn connect(
+    url: &BucketUrl,
+    environment: impl IntoIterator<Item = (String, String)>,
+    timeout: Duration,
+) -> Result<Connected, OpenError> {
     let unfit = |error: &dyn std::fmt::Display| OpenError::Unfit(format!("{url} cannot be used: {error}"));
     let (mut builder, mut tls) = (AmazonS3Builder::new(), ClientTls::default());
     for (name, value) in environment {
@@ -96,7 +115,7 @@ fn connect(url: &BucketUrl, environment: impl IntoIterator<Item = (String, Strin
     // Signed requests may go in the clear only where that was asked for.
     let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
     let in_the_clear = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    builder = builder.with_allow_http(in_the_clear).with_http_connector(Connector { tls });
+    builder = builder.with_allow_http(in_the_clear).with_http_connector(Connector { tls, timeout });
     let bucket = builder.build().map_err(|error| unfit(&error))?;
     Ok(Connected { objects: Arc::new(PrefixStore::new(bucket, url.prefix.as_str())), named })
 }
@@ -105,6 +124,7 @@ fn connect(url: &BucketUrl, environment: impl IntoIterator<Item = (String, Strin
 #[derive(Debug)]
 struct Connector {
     tls: ClientTls,
+    timeout: Duration,
 }
 
 impl HttpConnector for Connector {
@@ -116,7 +136,7 @@ impl HttpConnector for Connector {
             .http1_only()
             .user_agent(concat!("pyralog-hub/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
-            .timeout(REQUEST)
+            .timeout(self.timeout)
             // A signature is for one address.
             .redirect(reqwest::redirect::Policy::none());
         let builder = self.tls.apply(builder).map_err(|error| fail(format!("AWS_CA_BUNDLE: {error}").into()))?;
@@ -130,7 +150,7 @@ fn explained(url: &BucketUrl, named: bool, fault: Fault) -> OpenError {
     OpenError::Unfit(match fault {
         Fault::Missing => {
             format!(
-                "{url}: there is no bucket {bucket}: create it, or correct --store (and ?region=, ?endpoint= in it)"
+                "{url}: there is no bucket {bucket}: create it, or correct its name (and ?region=, ?endpoint= in it)"
             )
         }
         Fault::Denied { reason } => format!(

@@ -1,6 +1,6 @@
 //! Damage at rest: whatever happens to an object of a store, it is named, never served, and never acknowledged upon.
 
-mod kinds;
+pub mod kinds;
 mod names;
 mod reads;
 mod store;
