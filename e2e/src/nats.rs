@@ -13,7 +13,7 @@ use crate::{Result, http, python, wait};
 const SERVER: &str = "nats-server";
 
 /// Lines of each server that are shown after a failure.
-const LAST_LINES: usize = 60;
+const LAST_LINES: usize = 25;
 
 /// Servers that form one cluster.
 #[derive(Debug)]

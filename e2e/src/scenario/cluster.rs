@@ -26,7 +26,7 @@ const SERVERS: usize = 3;
 /// Rows in one write of a feeder, and its pause after each.
 const CHUNK: usize = 250;
 /// The same for the agent with the smallest ring, which is to overflow.
-const FLOOD: usize = 40 * CHUNK;
+const FLOOD: usize = 8 * CHUNK;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Rows that a feeder sends at least, whatever happens around it.
@@ -122,9 +122,12 @@ async fn through_fire(folder: &Path, data: &Dataset, plan: &Plan, cluster: &mut 
 async fn start_agents(folder: &Path, hubs: &[Hub], late: &Hub, plan: &Plan) -> Result<Vec<Agent>> {
     let mut agents = Vec::new();
     for index in 0..plan.agents {
-        let hub = if is_flooded(index, plan.agents) { late } else { &hubs[index % hubs.len()] };
-        let mut options = Options::new(&name(index)).upstream(hub.address).set("storage.segment_rows", "500");
-        options = options.set("sync.max_batch", "65536");
+        let mut options = Options::new(&name(index)).set("storage.segment_rows", "500");
+        options = options.set("sync.max_batch", "65536").set("sync.upstream_policy", "round-robin");
+        // Each request to another hub; the flooded agent's comes late.
+        let known = if is_flooded(index, plan.agents) { std::slice::from_ref(late) } else { hubs };
+        let urls: Vec<_> = known.iter().map(|hub| format!("http://{}", hub.address)).collect();
+        options = options.set("sync.upstream", &urls.join(","));
         if is_flooded(index, plan.agents) {
             // Tiny segments fill it soonest.
             options = options.set("storage.max_memory", "4MiB").set("storage.segment_rows", "100");
