@@ -15,7 +15,7 @@ def duckdb():
 
     quoted = [f'"{name}"' for name in numbers]
     wanted = ", ".join(f"count({name}), sum({name})::DOUBLE, min({name}), max({name})" for name in quoted)
-    files = f"read_parquet('{table}/*/*.parquet', hive_partitioning = true, union_by_name = true)"
+    files = f"read_parquet('{table}/date=*/*.parquet', hive_partitioning = true, union_by_name = true)"
     rows, first, last, dates, *cells = duckdb.sql(
         f"SELECT count(*), epoch_us(min(time)), epoch_us(max(time)), count(DISTINCT date), {wanted} FROM {files}"
     ).fetchall()[0]
@@ -28,7 +28,7 @@ def polars():
     import polars
 
     # One scan has the columns of its first file.
-    files = sorted(glob.glob(f"{table}/*/*.parquet"))
+    files = sorted(glob.glob(f"{table}/date=*/*.parquet"))
     scans = [polars.scan_parquet(file, hive_partitioning=True) for file in files]
     return of_polars(polars.concat(scans, how="diagonal"))
 

@@ -75,7 +75,7 @@ enum Command {
                             are LAKE/receipts/. Every record is there once, whatever is killed and however many archivers run.\n\
                             With --once, exit code 1 says that something damaged was left out.\n\n\
                             Examples:\n  pyralog-hub archive --store ./pyralog-store --lake ./lake --once\n  \
-                            duckdb -c \"SELECT agent, count(*) FROM './lake/log=climate/*/*.parquet' GROUP BY agent\""
+                            duckdb -c \"SELECT agent, count(*) FROM './lake/log=climate/date=*/*.parquet' GROUP BY agent\""
     )]
     Archive(ArchiveArgs),
     /// Make and list tokens.
