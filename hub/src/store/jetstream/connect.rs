@@ -22,6 +22,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Longest pause between two tries to connect again.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
+/// The oldest servers that this store is made for.
+const OLDEST: (u32, u32) = (2, 12);
+
 /// Publishes that wait for their acknowledgement at once: more than batches in work, since each commits one by one.
 const MAX_UNDER_WAY: usize = 8_192;
 
@@ -49,6 +52,13 @@ impl Connection {
         let servers: Result<Vec<ServerAddr>, _> = url.addresses().iter().map(|server| server.parse()).collect();
         let servers = servers.map_err(|error| OpenError::Unfit(format!("{url}: {error}")))?;
         let client = options(url, &trouble).connect(servers).await.map_err(|error| cannot_connect(url, &error))?;
+        let version = client.server_info().version;
+        if is_before(&version, OLDEST) {
+            let (major, minor) = OLDEST;
+            tracing::warn!(
+                "NATS is {version}; this store is made for {major}.{minor} and later, and tested with no other"
+            );
+        }
         let streams = ContextBuilder::new().timeout(ANSWER).max_ack_inflight(MAX_UNDER_WAY).build(client.clone());
         Ok(Self { client, streams, trouble })
     }
@@ -149,6 +159,12 @@ fn cannot_connect(url: &JetStreamUrl, error: &ConnectError) -> OpenError {
     }
 }
 
+/// Whether a version such as `2.9.10` is older than `oldest`; of what reads otherwise nothing is known.
+fn is_before(version: &str, oldest: (u32, u32)) -> bool {
+    let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
+    numbers.next().zip(numbers.next()).is_some_and(|version| version < oldest)
+}
+
 /// What a login says, with `nonce` signed where that is its way.
 fn auth(login: &Login, nonce: &[u8]) -> io::Result<Auth> {
     let mut auth = Auth::new();
@@ -199,4 +215,40 @@ fn read(file: &Path) -> io::Result<String> {
 
 fn wrong(file: &Path, reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("cannot log in to NATS with {}: {reason}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_number() {
+        for (version, old) in
+            [("2.9.10", true), ("2.11.0", true), ("2.12.0", false), ("2.15.1", false), ("3.0.0-beta", false)]
+        {
+            assert_eq!(is_before(version, OLDEST), old, "{version}");
+        }
+        assert!(!is_before("dev", OLDEST));
+    }
+
+    #[test]
+    fn a_file_of_credentials_gives_its_token_and_a_signature() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hub.creds");
+        let key = nkeys::KeyPair::new_user();
+        let seed = key.seed().unwrap();
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\neyJ0eXAi.some.token\n------END NATS USER JWT------\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        );
+        std::fs::write(&file, &text).unwrap();
+        let auth = auth(&Login::Credentials(file.clone()), b"nonce").unwrap();
+        assert_eq!(auth.jwt.as_deref(), Some("eyJ0eXAi.some.token"));
+        key.verify(b"nonce", &auth.signature.unwrap()).unwrap();
+        for damaged in [text.replace(&seed, "SUNOKEY"), text.replace("JWT", "TWJ"), String::new()] {
+            std::fs::write(&file, damaged).unwrap();
+            let error = super::auth(&Login::Credentials(file.clone()), b"nonce").err().unwrap().to_string();
+            assert!(error.contains("hub.creds") && !error.contains(&seed), "{error}");
+        }
+    }
 }
