@@ -47,7 +47,7 @@ async fn a_missing_bucket_and_wrong_credentials_are_told_with_the_remedy() {
     let bucket = Bucket::new();
     let url = format!("s3://nothing-here?endpoint=http://{}", bucket.server.address());
     let words = unfit(&url).await;
-    assert!(words.contains("no bucket nothing-here") && words.contains("--store"), "{words}");
+    assert!(words.contains("no bucket nothing-here") && words.contains("correct its name"), "{words}");
     for (key, secret) in [(pyralog_e2e_s3::KEY, "wrong"), ("nobody", pyralog_e2e_s3::SECRET)] {
         let environment = [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
