@@ -3,7 +3,7 @@
 //!
 //! What `s3s-fs` honours: signatures of version 4, `If-None-Match: *` on puts, `start-after`, pages of 1,000 keys in the order of
 //! names. What it does not: it looks whether an object exists and writes it in two steps, so here one put at a time is
-//! let in ([`rules`]), and it makes a bucket that is not there, which is refused here; it syncs nothing to disk; and it keeps what it knows of an object in a file that has the whole
+//! let in (`rules`), and it makes a bucket that is not there, which is refused here; it syncs nothing to disk; and it keeps what it knows of an object in a file that has the whole
 //! key for a name, so keys end at some 150 bytes.
 
 mod door;

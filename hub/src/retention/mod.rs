@@ -1,7 +1,7 @@
 //! Retention: how long, and how much of each log is kept, and deleting the rest without breaking the account.
 //!
 //! What is deleted are segments, oldest first, and nothing else: never the last entry of a chain, which is its cursor; never
-//! receipts, which are the account; nor anything beside the entries. Before the first segment goes, a [mark](mark) is created that
+//! receipts, which are the account; nor anything beside the entries. Before the first segment goes, a [`mark`] is created that
 //! says below which offset segments may be gone, and where the chain stood there. So readers, the account and `verify` tell what was
 //! deleted from what is missing, a hub that dies in between is followed by one that finishes, and any number of hubs may
 //! delete at once: marks only move on.
