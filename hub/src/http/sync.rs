@@ -27,6 +27,10 @@ pub(super) const MEDIA_TYPE: &str = "application/vnd.pyralog.sync";
 /// Largest hello: the most logs with the longest names.
 const MAX_HELLO: usize = 1 << 20;
 
+/// How long a request waits for a place among those in work. A commit takes milliseconds, so after an outage hundreds of agents are served
+/// while none would be if each were sent away to come back in seconds.
+const PLACE_WAIT: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Copy)]
 enum Message {
     Hello,
@@ -52,7 +56,8 @@ async fn take(message: Message, app: App, agent: String, caller: Caller, body: B
         return Err(denied.into());
     }
     let live = app.live();
-    let Ok(_permit) = live.in_flight.try_acquire() else {
+    // Those who wait hold a connection each and no body, and are served in the order in which they came.
+    let Ok(Ok(_permit)) = tokio::time::timeout(PLACE_WAIT, live.in_flight.acquire()).await else {
         let kind = RefusalKind::Busy { retry_after: live.retry_after };
         return Ok(refuse(&app, Refusal::new(kind, "the hub has all the batches in work that it takes", Vec::new())));
     };
