@@ -149,7 +149,8 @@ fn config(args: &ServeArgs) -> Result<Config, CliError> {
 }
 
 pub(super) fn log_to_stderr(filter: &str) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(filter).map_err(CliError::configuration)?;
+    // The client of NATS tells of its connections as the store does; whoever names it hears it.
+    let filter = EnvFilter::try_new(format!("async_nats=warn,{filter}")).map_err(CliError::configuration)?;
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
