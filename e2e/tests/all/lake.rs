@@ -1,6 +1,6 @@
 //! Sensors, agents, a hub, its store, a lake, and the engines that people read lakes with: all see what was sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use std::time::Instant;
 use pyralog_e2e::agent::Options;
 use pyralog_e2e::dataset::{Cell, Dataset, Kind, Row};
 use pyralog_e2e::hub::Hub;
+use pyralog_e2e::nats::Cluster;
 use pyralog_e2e::process::binary;
 use pyralog_e2e::{Result, generate, python, wait};
 use serde_json::{Value, json};
@@ -45,7 +46,7 @@ async fn store(hub: &Hub, folder: &Path, log: &str, data: &Dataset) -> Result<()
 
 fn archive(hub: &Hub, lake: &Path) -> Result<String> {
     let mut command = Command::new(binary("pyralog-hub")?);
-    command.args(["archive", "--once", "--store"]).arg(&hub.store).arg("--lake").arg(lake);
+    command.args(["archive", "--once", "--store", &hub.store_url(), "--lake"]).arg(lake);
     let out = command.output()?;
     let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     if out.status.success() { Ok(said) } else { Err(said.into()) }
@@ -140,6 +141,59 @@ async fn duckdb_polars_pyarrow_and_delta_read_from_the_lake_what_was_sent() -> R
     data.rows.extend(late.rows);
     let data = Dataset { columns, rows: data.rows };
     for engine in ENGINES {
+        agrees(engine, &lake, "climate", &data).await?;
+    }
+    Ok(())
+}
+
+/// Every file of a lake, with its length.
+fn files(folder: &Path) -> Result<BTreeMap<PathBuf, u64>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, meta) = (entry.path(), entry.metadata()?);
+        match meta.is_dir() {
+            true => found.extend(files(&path)?),
+            false => found.extend([(path, meta.len())]),
+        }
+    }
+    Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_jetstream_cluster_holds_is_archived_once_also_while_a_server_is_away() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut cluster = Cluster::start(folder.path(), 3).await?;
+    let outcome = from_a_cluster(folder.path(), &mut cluster).await;
+    outcome.map_err(|error| format!("{error}\n{}", cluster.said()).into())
+}
+
+async fn from_a_cluster(folder: &Path, cluster: &mut Cluster) -> Result<()> {
+    let mut hub = Hub::absent(folder)?;
+    hub.keep_in(format!("{}?replicas=3", cluster.url("FLEET")));
+    hub.up().await?;
+    let lake = folder.join("lake");
+    let mut data = steady(6_000);
+    let late = Dataset { columns: data.columns.clone(), rows: data.rows.split_off(4_000) };
+    store(&hub, folder, "climate", &data).await?;
+    let said = archive(&hub, &lake)?;
+    assert!(said.contains("archived 4,000 records and 0 receipts"), "{said}");
+    let before = files(&lake)?;
+    let said = archive(&hub, &lake)?;
+    assert!(said.contains("archived 0 records and 0 receipts"), "{said}");
+    assert_eq!(files(&lake)?, before);
+
+    let leader = wait::until("a leader", wait::LONG, async || cluster.leader("FLEET").await).await?;
+    cluster.kill(leader);
+    let agent = Options::new("late").upstream(hub.address).start(folder).await?;
+    agent.write(late.line_protocol("climate", 0..late.rows.len())).await?;
+    agent.drained("climate", wait::LONG).await?;
+    let said = archive(&hub, &lake)?;
+    assert!(said.contains("archived 2,000 records and 0 receipts"), "{said}");
+    let said = archive(&hub, &lake)?;
+    assert!(said.contains("archived 0 records and 0 receipts"), "{said}");
+    data.rows.extend(late.rows);
+    for engine in ["duckdb", "pyarrow"] {
         agrees(engine, &lake, "climate", &data).await?;
     }
     Ok(())
