@@ -170,8 +170,8 @@ pub(super) fn log_to_stderr(filter: &str) -> Result<(), CliError> {
 /// A filter by which the client of NATS, which tells of its connections as the store does, is heard by who names it; else its warnings
 /// alone, and those only where others' are heard.
 fn quieter(filter: &str) -> Cow<'_, str> {
-    let levels = filter.split(',').filter_map(|directive| directive.trim().parse::<LevelFilter>().ok());
-    match levels.last() {
+    let mut levels = filter.split(',').filter_map(|directive| directive.trim().parse::<LevelFilter>().ok());
+    match levels.next_back() {
         Some(level) if level > LevelFilter::WARN => format!("async_nats=warn,{filter}").into(),
         _ => filter.into(),
     }
