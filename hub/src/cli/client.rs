@@ -164,7 +164,21 @@ pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
         path.push_str(if index == 0 { "?" } else { "&" });
         path.push_str(&format!("{name}={}", segment(value)));
     }
-    let answer = client.get(&path).await?;
+    print_stream(client.get(&path).await?).await
+}
+
+/// Asks the hub by SQL.
+#[cfg(feature = "sql")]
+pub(super) async fn sql(args: &ClientArgs, query: &str, format: &str, skip: bool) -> Result<ExitCode, CliError> {
+    let client = Client::new(args)?;
+    let damaged = if skip { "&damaged=skip" } else { "" };
+    let path = format!("/v1/sql?format={format}{damaged}");
+    let answer = client.send(http::Method::POST, &path, query.to_owned()).await?;
+    print_stream(answer).await
+}
+
+/// Prints a stream, and then says what it lacks.
+async fn print_stream(answer: reqwest::Response) -> Result<ExitCode, CliError> {
     let mut deleted = names(answer.headers(), "x-pyralog-deleted-below");
     let mut body = http::Response::from(answer).into_body();
     let mut out = std::io::stdout();
@@ -239,8 +253,12 @@ impl Client {
     }
 
     async fn get(&self, path: &str) -> Result<reqwest::Response, CliError> {
+        self.send(http::Method::GET, path, String::new()).await
+    }
+
+    async fn send(&self, method: http::Method, path: &str, body: String) -> Result<reqwest::Response, CliError> {
         let url = format!("{}{path}", self.url);
-        let mut request = self.http.get(&url).header(ACCEPT, "*/*").header(TE, "trailers");
+        let mut request = self.http.request(method, &url).header(ACCEPT, "*/*").header(TE, "trailers").body(body);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
