@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::catalog::{Catalog, SourceError};
+use crate::deep;
 use crate::error::{SqlError, explained};
 use crate::names::Names;
 use crate::output::{Format, Writer};
@@ -40,8 +41,8 @@ const PIECES: usize = 2;
 /// How often a query is begun again since what it read was put in order meanwhile.
 const ATTEMPTS: usize = 5;
 
-/// For expressions that nest deeply.
-const STACK: usize = 8 << 20;
+/// Room for expressions as deep as [`deep`] lets through: planners walk them by recursion. No memory is taken until it is used.
+const STACK: usize = 64 << 20;
 
 /// What queries may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +119,7 @@ impl Engine {
         if sql.len() > MAX_QUERY {
             return Err(SqlError::Query(format!("the query has {} bytes; the most is {MAX_QUERY}", sql.len())));
         }
+        deep::check(sql)?;
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| SqlError::Busy(self.limits.queries))?;
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::Internal("the engine has ended".into()))?;
         let query = Query { env: Arc::clone(&self.env), limits: self.limits.clone(), catalog, sql: sql.to_owned(), format };

@@ -9,6 +9,7 @@
 
 mod border;
 mod catalog;
+mod deep;
 mod engine;
 mod error;
 mod files;

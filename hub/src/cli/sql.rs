@@ -71,7 +71,8 @@ async fn here(args: &SqlArgs, query: &str, format: &str) -> Result<ExitCode, Cli
         let read = answer.scanned;
         let count = |number: usize| grouped(number as u64);
         let files = format!("{} of {} files", count(read.files_read), count(read.files));
-        let chains = format!("{} of {} chains", count(read.parts_read), count(read.parts));
+        let segments = grouped(notes.segments());
+        let chains = format!("{} of {} chains ({segments} segments)", count(read.parts_read), count(read.parts));
         let _ = writeln!(std::io::stderr(), "read {files} and {chains} in {:.1} s", began.elapsed().as_secs_f64());
     }
     match notes.damaged() {

@@ -65,6 +65,7 @@ impl Reading {
                 Some(Found::Damaged(damage)) if damage.offset < self.chain.mark.next => {}
                 Some(Found::Damaged(damage)) => self.log.notes.meet(&damage.name, &damage.reason)?,
                 Some(Found::Segment(segment)) => {
+                    self.log.notes.decoded();
                     self.to = segment.base + segment.batch.num_rows() as u64;
                     // Runs of wanted rows as one: what is between them, the query leaves out itself.
                     let ends = segment.rows.front().zip(segment.rows.back()).map(|(first, last)| (first.start, last.end));

@@ -7,6 +7,7 @@
 //! Queries are run by `pyralog_sql`, which is on another Arrow; rows cross over as IPC bytes, in `border` alone.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -42,6 +43,7 @@ pub struct Notes {
     /// Whether what is damaged is left out, and noted; else the query fails of it.
     skip: bool,
     damaged: Mutex<(Vec<String>, u64)>,
+    segments: AtomicU64,
 }
 
 impl Notes {
@@ -53,6 +55,15 @@ impl Notes {
     /// What was left out since it is damaged: the first of them by name, and how many there are.
     pub fn damaged(&self) -> (Vec<String>, u64) {
         self.damaged.lock().clone()
+    }
+
+    /// Segments of the store that were decoded.
+    pub fn segments(&self) -> u64 {
+        self.segments.load(Ordering::Relaxed)
+    }
+
+    fn decoded(&self) {
+        self.segments.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes something damaged, or says why the query fails of it.

@@ -8,7 +8,8 @@ use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::writer::StreamWriter;
-use datafusion::arrow::json::LineDelimitedWriter;
+use datafusion::arrow::json::WriterBuilder;
+use datafusion::arrow::json::writer::LineDelimited;
 
 mod text;
 
@@ -19,7 +20,7 @@ use text::TextTable;
 pub enum Format {
     /// Aligned columns, for people.
     Table,
-    /// A JSON object a line; columns that are null are left out, times are RFC 3339.
+    /// A JSON object a line; times are RFC 3339.
     Ndjson,
     /// Comma-separated values with a header; null is empty.
     Csv,
@@ -85,7 +86,8 @@ impl Writer {
         match self {
             Self::Table(table) => table.batch(batch),
             Self::Ndjson => {
-                let mut writer = LineDelimitedWriter::new(Vec::new());
+                let builder = WriterBuilder::new().with_explicit_nulls(true);
+                let mut writer = builder.build::<_, LineDelimited>(Vec::new());
                 writer.write(batch)?;
                 writer.finish()?;
                 Ok(writer.into_inner())
