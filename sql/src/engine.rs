@@ -131,8 +131,11 @@ impl Engine {
             let _permit = permit;
             let mut begun = Some(begun);
             let run = tokio::time::timeout_at(deadline, query.run(&mut begun, &pieces));
-            let ended = run.await.unwrap_or(Err(late));
-            // Whoever asked may be gone.
+            let ended = tokio::select! {
+                ended = run => ended.unwrap_or(Err(late)),
+                // Whoever asked is gone, and with it the query.
+                () = pieces.closed() => return,
+            };
             match (ended, begun.take()) {
                 (Ok(()), _) => {}
                 (Err(error), Some(begun)) => drop(begun.send(Err(error))),
