@@ -85,12 +85,34 @@ pub struct Answer {
     /// What is read for it.
     pub scanned: Scanned,
     pieces: mpsc::Receiver<Result<Bytes, SqlError>>,
+    deadline: Deadline,
+}
+
+/// When a query must have ended. Whoever waits keeps to it as well as the query itself, which notices between two steps only.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    async fn keep<T>(self, work: impl Future<Output = T>) -> Result<T, SqlError> {
+        let late = SqlError::Time { limit: self.limit, setting: TIMEOUT };
+        tokio::time::timeout_at(self.at, work).await.map_err(|_| late)
+    }
 }
 
 impl Answer {
     /// The next piece; `None` at the end. After an error there is nothing more.
     pub async fn next(&mut self) -> Option<Result<Bytes, SqlError>> {
-        self.pieces.recv().await
+        match self.deadline.keep(self.pieces.recv()).await {
+            Ok(piece) => piece,
+            Err(late) => {
+                // There is nothing more, and the query ends.
+                self.pieces.close();
+                Some(Err(late))
+            }
+        }
     }
 }
 
@@ -125,26 +147,25 @@ impl Engine {
         let query = Query { env: Arc::clone(&self.env), limits: self.limits.clone(), catalog, sql: sql.to_owned(), format };
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (pieces, receiver) = mpsc::channel(PIECES);
-        let deadline = Instant::now() + self.limits.timeout;
-        let late = SqlError::Time { limit: self.limits.timeout, setting: TIMEOUT };
+        let limit = self.limits.timeout;
+        let deadline = Deadline { at: Instant::now() + limit, limit };
         runtime.spawn(async move {
             let _permit = permit;
             let mut begun = Some(begun);
-            let run = tokio::time::timeout_at(deadline, query.run(&mut begun, &pieces));
             let ended = tokio::select! {
-                ended = run => ended.unwrap_or(Err(late)),
+                ended = deadline.keep(query.run(&mut begun, &pieces)) => ended.and_then(|ended| ended),
                 // Whoever asked is gone, and with it the query.
                 () = pieces.closed() => return,
             };
             match (ended, begun.take()) {
                 (Ok(()), _) => {}
                 (Err(error), Some(begun)) => drop(begun.send(Err(error))),
-                (Err(error), None) => drop(pieces.send_timeout(Err(error), Duration::from_secs(5)).await),
+                (Err(error), None) => drop(pieces.send(Err(error)).await),
             }
         });
         let died = || SqlError::Internal("the query's thread ended without a word".into());
-        let scanned = begins.await.map_err(|_| died())??;
-        Ok(Answer { scanned, pieces: receiver })
+        let scanned = deadline.keep(begins).await?.map_err(|_| died())??;
+        Ok(Answer { scanned, pieces: receiver, deadline })
     }
 }
 

@@ -13,7 +13,8 @@ const ENDLESS: [&str; 2] = [
     "WITH RECURSIVE again AS (SELECT 1 AS i UNION ALL SELECT i FROM again) SELECT count(*) FROM again",
 ];
 
-const RECORDS: u32 = 100_000;
+/// Records of the log that these queries ask.
+const RECORDS: u32 = 20_000;
 
 async fn filled(world: &World) {
     let mut device = world.device("a", "climate", 1).await;
@@ -65,7 +66,18 @@ async fn a_query_that_needs_too_much_memory_or_time_is_told_so_and_the_next_one_
         let (status, error) = world.refused(endless).await;
         assert!(status == 504 && error.contains("3 s") && error.contains("sql.timeout"), "{status} {error}");
     }
-    assert_eq!(world.rows("SELECT count(*) AS n FROM climate").await, [serde_json::json!({"n": RECORDS})]);
+    assert!(answers_again(&world).await, "queries that were told that it took too long are still under way");
+}
+
+/// Whether a query finds room within a minute.
+async fn answers_again(world: &World) -> bool {
+    for _ in 0..3_000 {
+        if world.ask("", "SELECT 1").await.status == 200 {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
 }
 
 #[tokio::test]
@@ -86,15 +98,7 @@ async fn one_query_too_many_is_told_to_come_back_and_one_whose_asker_went_makes_
     let (retry_after, body) = busy.expect("the first query never began");
     assert!(retry_after == "1" && body.contains("1 queries are under way"), "{retry_after} {body}");
     endless.abort();
-    let mut answered = false;
-    for _ in 0..500 {
-        answered = world.ask("", "SELECT 1").await.status == 200;
-        if answered {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(answered, "a query whose asker went is still under way");
+    assert!(answers_again(&world).await, "a query whose asker went is still under way");
 }
 
 #[tokio::test]
