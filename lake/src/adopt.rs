@@ -24,8 +24,8 @@ pub(crate) fn adopt(
     let schema = batch.schema();
     let mut segment = Vec::new();
     for field in schema.fields().iter().skip(1) {
-        let kind = Kind::of(field.data_type())
-            .ok_or_else(|| LakeError::ours(format!("column type {}", field.data_type())))?;
+        let kind =
+            Kind::of(field.data_type()).ok_or_else(|| LakeError::ours(format!("column type {}", field.data_type())))?;
         segment.push((field.name().as_str(), kind));
     }
     let places = columns.place(&segment);

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use datafusion::catalog::{MemoryCatalogProvider, CatalogProvider};
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider};
 use datafusion::common::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::object_store::memory::InMemory;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
@@ -144,7 +144,8 @@ impl Engine {
         deep::check(sql)?;
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| SqlError::Busy(self.limits.queries))?;
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::Internal("the engine has ended".into()))?;
-        let query = Query { env: Arc::clone(&self.env), limits: self.limits.clone(), catalog, sql: sql.to_owned(), format };
+        let query =
+            Query { env: Arc::clone(&self.env), limits: self.limits.clone(), catalog, sql: sql.to_owned(), format };
         let (begun, begins) = tokio::sync::oneshot::channel();
         let (pieces, receiver) = mpsc::channel(PIECES);
         let limit = self.limits.timeout;
@@ -294,13 +295,18 @@ impl Query {
     async fn nearest(&self, error: SqlError) -> SqlError {
         let SqlError::Query(reason) = &error else { return error };
         let prefix = format!("{}.{}.", CATALOG.0, CATALOG.1);
-        let Some(name) = reason.split(prefix.as_str()).nth(1).and_then(|rest| rest.split('\'').next()) else { return error };
+        let Some(name) = reason.split(prefix.as_str()).nth(1).and_then(|rest| rest.split('\'').next()) else {
+            return error;
+        };
         let Ok(mut names) = self.catalog.names().await else { return error };
         let score = |known: &str| strsim::normalized_damerau_levenshtein(&known.to_lowercase(), &name.to_lowercase());
         names.sort_by(|a, b| score(b).total_cmp(&score(a)));
         let quoted: Vec<_> = names.iter().take(8).map(|name| quoted(name)).collect();
         let more = if names.len() > quoted.len() { ", …; SHOW TABLES lists all" } else { "" };
-        SqlError::Query(format!("there is no table {name:?}: each log is one, as are _agents and _receipts. Here: {}{more}", quoted.join(", ")))
+        SqlError::Query(format!(
+            "there is no table {name:?}: each log is one, as are _agents and _receipts. Here: {}{more}",
+            quoted.join(", ")
+        ))
     }
 
     fn failed(&self, error: datafusion::arrow::error::ArrowError) -> SqlError {

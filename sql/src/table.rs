@@ -91,7 +91,8 @@ impl Provider {
     fn partitioned(&self, file: &DataFile) -> Result<PartitionedFile> {
         let date = self.table.has_date.then_some(ScalarValue::Date32(file.bounds.date));
         let meta = ObjectMeta {
-            location: Path::parse(&file.name).map_err(|error| border::external(SourceError::Ours(error.to_string())))?,
+            location: Path::parse(&file.name)
+                .map_err(|error| border::external(SourceError::Ours(error.to_string())))?,
             last_modified: Default::default(),
             size: file.size,
             e_tag: None,

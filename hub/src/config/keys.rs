@@ -122,7 +122,9 @@ fn lake(text: &str) -> Result<Option<StoreUrl>, String> {
         return Ok(None);
     }
     match text.parse().map_err(|error: StoreUrlError| error.to_string())? {
-        StoreUrl::JetStream(_) => Err("a lake is a directory or a bucket, as file:///path, a plain path or s3://bucket/prefix".into()),
+        StoreUrl::JetStream(_) => {
+            Err("a lake is a directory or a bucket, as file:///path, a plain path or s3://bucket/prefix".into())
+        }
         url => Ok(Some(url)),
     }
 }

@@ -141,14 +141,16 @@ fn trailer(notes: &Notes) -> Option<HeaderMap> {
     let more = count.saturating_sub(names.len() as u64);
     names.extend((more > 0).then(|| format!("{more} more")));
     // Names of logs may have signs that a header cannot.
-    let text: String = names.join(", ").chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
+    let text: String =
+        names.join(", ").chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect();
     let value = HeaderValue::from_str(&text).ok().filter(|_| count > 0)?;
     Some(HeaderMap::from_iter([(DAMAGED, value)]))
 }
 
 async fn text(body: Body, timeout: Duration) -> Result<String, Failure> {
     let collected = tokio::time::timeout(timeout, Limited::new(body, MAX_BODY).collect()).await;
-    let collected = collected.map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the query took too long to arrive"))?;
+    let collected =
+        collected.map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the query took too long to arrive"))?;
     let bytes: Bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -204,7 +206,9 @@ fn failure(error: SqlError) -> Failure {
             failure(StatusCode::SERVICE_UNAVAILABLE).retry_after(1)
         }
         SqlError::Source(SourceError::Unavailable(_)) => failure(StatusCode::SERVICE_UNAVAILABLE).retry_after(5),
-        SqlError::Memory { .. } | SqlError::Source(SourceError::Refused(_)) => failure(StatusCode::UNPROCESSABLE_ENTITY),
+        SqlError::Memory { .. } | SqlError::Source(SourceError::Refused(_)) => {
+            failure(StatusCode::UNPROCESSABLE_ENTITY)
+        }
         SqlError::Time { .. } => failure(StatusCode::GATEWAY_TIMEOUT),
         SqlError::Source(SourceError::Damaged(_) | SourceError::Ours(_)) | SqlError::Internal(_) => {
             failure(StatusCode::INTERNAL_SERVER_ERROR)

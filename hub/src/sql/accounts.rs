@@ -104,7 +104,8 @@ impl Source for Receipts {
                 Ok(account) => account,
             };
             if account.receipts_omitted > 0 {
-                let error = format!("agent {agent:?}, epoch {epoch}, log {log:?} has more than {MAX_RECEIPTS} receipts");
+                let error =
+                    format!("agent {agent:?}, epoch {epoch}, log {log:?} has more than {MAX_RECEIPTS} receipts");
                 return Err(SourceError::Refused(format!("{error}; leave it out by WHERE, or read its account")));
             }
             match account.receipts.unwrap_or_default().as_slice() {

@@ -47,7 +47,8 @@ impl Reading {
             if let Some((segment, from, to)) = self.current.take() {
                 let end = to.min(from + ROWS);
                 let (agent, epoch) = (&self.chain.agent, self.chain.epoch);
-                let rows = self.log.shape.rows(agent, epoch, segment.base, &segment.batch, from..end).map_err(of_lake)?;
+                let rows =
+                    self.log.shape.rows(agent, epoch, segment.base, &segment.batch, from..end).map_err(of_lake)?;
                 if end < to {
                     self.current = Some((segment, end, to));
                 }
@@ -68,7 +69,8 @@ impl Reading {
                     self.log.notes.decoded();
                     self.to = segment.base + segment.batch.num_rows() as u64;
                     // Runs of wanted rows as one: what is between them, the query leaves out itself.
-                    let ends = segment.rows.front().zip(segment.rows.back()).map(|(first, last)| (first.start, last.end));
+                    let ends =
+                        segment.rows.front().zip(segment.rows.back()).map(|(first, last)| (first.start, last.end));
                     self.current = ends.map(|(from, to)| (segment, from, to));
                 }
             }

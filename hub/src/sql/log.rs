@@ -65,7 +65,8 @@ pub(super) async fn table(tables: &Tables, log: &str) -> Result<Option<Table>, S
         return Ok(None);
     }
     if chains.len() > MAX_CHAINS {
-        let error = format!("log {log:?} has {} chains (agents and their epochs); SQL takes {MAX_CHAINS}", chains.len());
+        let error =
+            format!("log {log:?} has {} chains (agents and their epochs); SQL takes {MAX_CHAINS}", chains.len());
         return Err(SourceError::Refused(error));
     }
     let mark = |agent: &str, epoch| archived.as_ref().map(|table| table.mark(agent, epoch)).unwrap_or_default();

@@ -53,7 +53,8 @@ impl TextTable {
     fn begin(&mut self, first: &[Vec<String>]) -> String {
         let mut out = String::new();
         if self.widths.is_none() {
-            let widest = |index: usize| first.iter().filter_map(move |row| row.get(index)).map(|cell| width(cell)).max();
+            let widest =
+                |index: usize| first.iter().filter_map(move |row| row.get(index)).map(|cell| width(cell)).max();
             let widths = self.heads.iter().enumerate().map(|(index, head)| widest(index).max(Some(width(head))));
             self.widths = Some(widths.map(Option::unwrap_or_default).collect());
             self.line(&self.heads, &mut out);

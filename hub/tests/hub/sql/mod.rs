@@ -139,10 +139,12 @@ async fn every_record_is_there_once_wherever_it_is() {
         let sql = "SELECT count(*) AS n, count(DISTINCT concat(agent, epoch, ':', \"offset\")) AS different, \
                    sum(CASE WHEN v = \"offset\" + 0.5 AND to_unixtime(time) * 0 = 0 THEN 1 ELSE 0 END) AS right FROM climate";
         assert_eq!(world.rows(sql).await, [json!({"n": sent, "different": sent, "right": sent})], "round {round}");
-        let receipts = world.rows("SELECT coalesce(sum(records), 0) AS lost FROM _receipts WHERE log = 'climate'").await;
+        let receipts =
+            world.rows("SELECT coalesce(sum(records), 0) AS lost FROM _receipts WHERE log = 'climate'").await;
         assert_eq!(receipts, [json!({ "lost": lost })], "round {round}");
     }
-    let agents = world.rows("SELECT agent, epoch, logs, opened_at > '2020-01-01' AS late FROM _agents ORDER BY agent").await;
+    let agents =
+        world.rows("SELECT agent, epoch, logs, opened_at > '2020-01-01' AS late FROM _agents ORDER BY agent").await;
     let epoch = u64::from(a.epoch.0);
     assert_eq!(agents[0], json!({"agent": "a", "epoch": epoch, "logs": 1, "late": true}));
     assert_eq!(agents[1], json!({"agent": "b", "epoch": 1, "logs": 1, "late": true}));
@@ -175,7 +177,11 @@ async fn a_time_a_date_or_an_agent_decides_which_files_and_chains_are_read() {
         ("date = '1970-01-02'", 20, "files=1/2 chains=2/2"),
         ("date > '1970-01-02'", 30, "files=0/2 chains=2/2"),
         ("time < '1970-01-01T00:00:00.000005Z'", 10, "files=1/2 chains=2/2"),
-        ("time BETWEEN '1970-01-02T00:00:00Z' AND '1970-01-02T00:00:00.000003Z' AND agent = 'b'", 4, "files=1/2 chains=1/2"),
+        (
+            "time BETWEEN '1970-01-02T00:00:00Z' AND '1970-01-02T00:00:00.000003Z' AND agent = 'b'",
+            4,
+            "files=1/2 chains=1/2",
+        ),
         ("\"offset\" >= 86400000000 AND \"offset\" < 172800000000", 20, "files=1/2 chains=2/2"),
         ("v > 1e12", 0, "files=2/2 chains=2/2"),
     ] {
@@ -200,7 +206,8 @@ async fn what_is_damaged_fails_a_query_by_its_name_or_is_left_out_where_that_is_
     for archived in [false, true] {
         // In the store at first; then as what the lake has not.
         let (status, error) = world.refused(counted).await;
-        let named = if archived { "from offset 10 to 20" } else { "agents/a/logs/climate/0000000001/00000000000000000010" };
+        let named =
+            if archived { "from offset 10 to 20" } else { "agents/a/logs/climate/0000000001/00000000000000000010" };
         assert_eq!(status, 500, "{error}");
         assert!([named, "pyralog-hub verify", "damaged=skip"].iter().all(|words| error.contains(words)), "{error}");
         let answer = world.ask("?damaged=skip", counted).await;
@@ -210,7 +217,8 @@ async fn what_is_damaged_fails_a_query_by_its_name_or_is_left_out_where_that_is_
     }
     let store = world.store().display().to_string();
     let lake = world.lake().display().to_string();
-    let output = world.program(&["sql", counted, "--skip-damaged", "--format", "csv", "--store", &store, "--lake", &lake]);
+    let output =
+        world.program(&["sql", counted, "--skip-damaged", "--format", "csv", "--store", &store, "--lake", &lake]);
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(1), "n\n20\n"));
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 damaged places were left out"), "{output:?}");
     std::fs::write(&entry, &bytes).unwrap();
@@ -227,7 +235,8 @@ async fn tables_and_columns_are_found_and_what_is_not_there_is_told_with_what_is
     let pieces = [device.segment(3)];
     device.send(&world.hub.url(), &pieces).await;
     let shown = world.rows("SHOW TABLES").await;
-    let names: Vec<_> = shown.iter().filter(|row| row["table_schema"] == "public").map(|row| &row["table_name"]).collect();
+    let names: Vec<_> =
+        shown.iter().filter(|row| row["table_schema"] == "public").map(|row| &row["table_name"]).collect();
     assert_eq!(names, ["Plant/Line 1", "_agents", "_receipts"]);
     let described = world.rows("DESCRIBE \"Plant/Line 1\"").await;
     let columns: Vec<_> = described.iter().map(|row| row["column_name"].as_str().unwrap()).collect();
@@ -235,7 +244,11 @@ async fn tables_and_columns_are_found_and_what_is_not_there_is_told_with_what_is
     let rows = world.rows("SELECT \"Temp\", time, date FROM \"Plant/Line 1\" ORDER BY time DESC LIMIT 1").await;
     assert_eq!(rows, [json!({"Temp": 2.5, "time": "1970-01-01T00:00:00.000002Z", "date": "1970-01-01"})]);
     for (sql, status, words) in [
-        ("SELECT * FROM plant", 400, "there is no table \"plant\": each log is one, as are _agents and _receipts. Here: "),
+        (
+            "SELECT * FROM plant",
+            400,
+            "there is no table \"plant\": each log is one, as are _agents and _receipts. Here: ",
+        ),
         ("SELECT * FROM plant", 400, "\"Plant/Line 1\""),
         ("SELECT Temp FROM \"Plant/Line 1\"", 400, "double quotes"),
         ("SELEC 1", 400, "SELEC"),
@@ -261,13 +274,17 @@ async fn answers_come_in_every_format_and_in_every_type() {
     let first = r#"{"offset":0,"v":0.5,"time":"1970-01-01T00:00:00Z","nothing":null,"text":"a,b"}"#;
     assert_eq!(ndjson.lines().next(), Some(first));
     let csv = of("?format=csv").await.body.unwrap();
-    assert_eq!(csv.lines().collect::<Vec<_>>()[..2], ["offset,v,time,nothing,text", "0,0.5,1970-01-01T00:00:00Z,,\"a,b\""]);
+    assert_eq!(
+        csv.lines().collect::<Vec<_>>()[..2],
+        ["offset,v,time,nothing,text", "0,0.5,1970-01-01T00:00:00Z,,\"a,b\""]
+    );
     let table = of("?format=table").await.body.unwrap();
     let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(lines[0], ["offset", "v", "time", "nothing", "text"]);
     assert_eq!((lines[3][1], lines[4].join(" ")), ("1.5", "(2 rows)".to_owned()));
     let url = format!("{}/v1/sql", world.hub.url());
-    let arrow = client().post(url).header("accept", "application/vnd.apache.arrow.stream").body(sql).send().await.unwrap();
+    let arrow =
+        client().post(url).header("accept", "application/vnd.apache.arrow.stream").body(sql).send().await.unwrap();
     let arrow = arrow.bytes().await.unwrap();
     let reader = arrow_ipc::reader::StreamReader::try_new(std::io::Cursor::new(arrow), None).unwrap();
     assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 2);

@@ -79,7 +79,11 @@ async fn segments_outside_a_query_s_time_are_not_decoded() {
     device.send(&world.hub.url(), &pieces).await;
     for (sql, rows, segments) in [
         ("SELECT * FROM climate", 200, 20),
-        ("SELECT * FROM climate WHERE time >= '1970-01-01T00:00:00.000095Z' AND time < '1970-01-01T00:00:00.000105Z'", 10, 2),
+        (
+            "SELECT * FROM climate WHERE time >= '1970-01-01T00:00:00.000095Z' AND time < '1970-01-01T00:00:00.000105Z'",
+            10,
+            2,
+        ),
         ("SELECT * FROM climate WHERE date = '1970-01-02'", 0, 0),
     ] {
         let (store, notes) = (Arc::new(open_directory(&world.store()).unwrap()), Notes::new(false));
