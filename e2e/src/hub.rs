@@ -66,7 +66,8 @@ impl Hub {
         self.elsewhere = Some(url);
     }
 
-    fn store_url(&self) -> String {
+    /// Its store, as commands take it.
+    pub fn store_url(&self) -> String {
         self.elsewhere.clone().unwrap_or_else(|| format!("file://{}", self.store.display()))
     }
 

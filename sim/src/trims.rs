@@ -56,6 +56,14 @@ async fn round(world: &World, hub: usize, limits: Limits, now: i64, mut budget: 
 }
 
 impl Platter {
+    /// Whether it is written down that something near `base` was deleted: not further below it than a 256th of it, or 64.
+    fn is_noted(&self, folder: &str, base: u64) -> bool {
+        let begins = format!("{folder}/deleted/");
+        let names = self.names_from(begins.clone()).map_while(|name| name.strip_prefix(&begins));
+        let firsts = names.filter_map(|first| u64::from_str_radix(first, 16).ok());
+        firsts.take_while(|first| *first <= base).last().is_some_and(|first| base - first < (first / 256).max(64))
+    }
+
     /// Whether an object may be deleted as the platter is now: heads and marks that newer ones have replaced, and segments below
     /// a mark that are not the last of their chain.
     pub(crate) fn may_delete(&self, name: &str) -> Result<(), String> {
@@ -79,6 +87,9 @@ impl Platter {
             .is_some_and(|mark| mark.strip_prefix(folder).is_some_and(|mark| mark.starts_with("/trimmed/")))
         {
             return Err("no mark says so".into());
+        }
+        if !self.is_noted(folder, base) {
+            return Err("no note keeps those who come late from its place".into());
         }
         if !above(folder, number) {
             return Err("it is the last entry of its chain".into());

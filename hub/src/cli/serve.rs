@@ -1,5 +1,6 @@
 //! `pyralog-hub serve`.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use pyralog_service::signals::Signals;
 use pyralog_supervision::Manager;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{CliError, ServeArgs};
 use crate::config::Config;
@@ -150,8 +152,7 @@ fn config(args: &ServeArgs) -> Result<Config, CliError> {
 }
 
 pub(super) fn log_to_stderr(filter: &str) -> Result<(), CliError> {
-    // The client of NATS tells of its connections as the store does; whoever names it hears it.
-    let filter = EnvFilter::try_new(format!("async_nats=warn,{filter}")).map_err(CliError::configuration)?;
+    let filter = EnvFilter::try_new(quieter(filter)).map_err(CliError::configuration)?;
     let terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -165,4 +166,51 @@ pub(super) fn log_to_stderr(filter: &str) -> Result<(), CliError> {
         None => builder.try_init(),
     };
     set.map_err(|error| CliError::failed(format!("no logging: {error}")))
+}
+
+/// A filter by which the client of NATS, which tells of its connections as the store does, is heard by who names it; else its warnings
+/// alone, and those only where others' are heard.
+fn quieter(filter: &str) -> Cow<'_, str> {
+    let mut levels = filter.split(',').filter_map(|directive| directive.trim().parse::<LevelFilter>().ok());
+    match levels.next_back() {
+        Some(level) if level > LevelFilter::WARN => format!("async_nats=warn,{filter}").into(),
+        _ => filter.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{Level, enabled};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    /// Whether warnings and notes of the client of NATS are heard, and warnings of the hub.
+    fn heard(filter: &str) -> (bool, bool, bool) {
+        let filter = EnvFilter::try_new(quieter(filter)).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(filter), || {
+            let client = |level| match level {
+                Level::WARN => enabled!(target: "async_nats::connector", Level::WARN),
+                _ => enabled!(target: "async_nats::connector", Level::INFO),
+            };
+            (client(Level::WARN), client(Level::INFO), enabled!(target: "pyralog_hub", Level::WARN))
+        })
+    }
+
+    #[test]
+    fn the_client_of_nats_is_heard_by_who_names_it_and_never_where_all_is_off() {
+        for (filter, expected) in [
+            ("off", (false, false, false)),
+            ("error", (false, false, false)),
+            ("warn", (true, false, true)),
+            ("info", (true, false, true)),
+            ("trace,pyralog_hub=error", (true, false, false)),
+            ("pyralog_hub=debug", (false, false, true)),
+            ("off,async_nats=info", (true, true, false)),
+            ("info,async_nats=debug", (true, true, true)),
+            ("info,async_nats=off", (false, false, true)),
+        ] {
+            assert_eq!(heard(filter), expected, "{filter}");
+        }
+    }
 }

@@ -181,7 +181,7 @@ pub trait Store: Send + Sync + 'static {
     /// deleted it: read the chain again.
     ///
     /// The second is the store's own to see to: a hub that hung may still believe in an end of the chain that has long been
-    /// passed and trimmed, where nothing is any more. An entry below the newest mark of [`Place::Trimmed`] is never `Created`.
+    /// passed and trimmed, where nothing is any more. Where an entry was removed none is ever `Created`.
     fn commit<'a>(&'a self, chain: Chain<'a>, base: u64, entry: Bytes) -> StoreFuture<'a, Put>;
 
     /// The entry which begins at `base`.

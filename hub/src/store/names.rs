@@ -9,6 +9,7 @@
 //! agents/{agent}/logs/{log}/{epoch:010}/{base:020}    an entry: a segment or a receipt
 //! agents/{agent}/logs/{log}/{epoch:010}/schemas/{fingerprint hex}   the chain uses the schema
 //! agents/{agent}/logs/{log}/{epoch:010}/trimmed/{offset hex}        retention may have deleted what begins below
+//! agents/{agent}/logs/{log}/{epoch:010}/deleted/{offset hex}        in the stretch from here on something was deleted
 //! ```
 //!
 //! Numbers have a fixed width, so names order as numbers do; what lies in folders within a chain is written otherwise than
@@ -68,11 +69,17 @@ pub(super) fn log_folder(agent: &str, log: &str) -> Path {
     to_path(format!("agents/{}/logs/{}", encode(agent), encode(log)))
 }
 
+/// Says that something was deleted of the stretch of a chain which begins at offset `first`.
+pub(super) fn deleted(chain: Chain<'_>, first: u64) -> Path {
+    in_folder(&format!("{}/deleted", chain_folder(chain)), Digits::Hex, first)
+}
+
+fn chain_folder(chain: Chain<'_>) -> String {
+    let (agent, log) = (encode(chain.agent), encode(chain.log));
+    format!("agents/{agent}/logs/{log}/{:010}", chain.epoch)
+}
+
 fn folder_name(place: Place<'_>) -> String {
-    let chain_folder = |chain: Chain<'_>| {
-        let (agent, log) = (encode(chain.agent), encode(chain.log));
-        format!("agents/{agent}/logs/{log}/{:010}", chain.epoch)
-    };
     match place {
         Place::Epochs(agent) => format!("agents/{}/epochs", encode(agent)),
         Place::Closed(agent) => format!("agents/{}/closed", encode(agent)),

@@ -120,7 +120,7 @@ impl ObjectsStore {
         }
     }
 
-    async fn exists_for_good(&self, name: Path) -> Result<bool, StoreError> {
+    pub(super) async fn exists_for_good(&self, name: Path) -> Result<bool, StoreError> {
         let exists = self.exists(&name).await?;
         if exists {
             self.settle(&name).await?;

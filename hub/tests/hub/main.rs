@@ -11,6 +11,7 @@ mod device;
 mod doors;
 mod faults;
 mod nats;
+mod nats_doors;
 mod pki;
 mod read;
 mod replay;

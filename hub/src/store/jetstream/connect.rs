@@ -1,5 +1,6 @@
 //! The connection to a NATS cluster, and why it is not there.
 
+use std::error::Error as _;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Auth, AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{
+    Auth, AuthError, Client, ClientError, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr,
+};
 
 use super::exchange::chain_of;
 use super::url::{JetStreamUrl, Login};
@@ -49,6 +52,11 @@ impl Connection {
         let trouble = Trouble::default();
         // What cannot be read now will not be read later either.
         auth(&url.login, &[]).map_err(|error| OpenError::Unfit(error.to_string()))?;
+        if let Some(ca) = &url.ca {
+            let unread =
+                |error| OpenError::Unfit(format!("cannot read the authority of NATS, {}: {error}", ca.display()));
+            std::fs::File::open(ca).map_err(unread)?;
+        }
         let servers: Result<Vec<ServerAddr>, _> = url.addresses().iter().map(|server| server.parse()).collect();
         let servers = servers.map_err(|error| OpenError::Unfit(format!("{url}: {error}")))?;
         let client = options(url, &trouble).connect(servers).await.map_err(|error| cannot_connect(url, &error))?;
@@ -120,18 +128,32 @@ fn note(trouble: &Trouble, remedy: &str, event: Event) {
         }
         Event::Disconnected => {
             tracing::warn!("lost the connection to NATS, and connects again");
-            trouble.set(Some("there is no connection to NATS at present".into()));
+            // Who is turned away hears why first.
+            if trouble.last().is_none_or(|said| !said.ends_with(remedy)) {
+                trouble.set(Some("there is no connection to NATS at present".into()));
+            }
         }
-        Event::ServerError(error) => {
-            // NATS names what is wrong with a login in these words alone.
-            let words = error.to_string();
-            let is_login = words.to_ascii_lowercase().contains("auth");
-            let said = if is_login { format!("NATS says: {words}; {remedy}") } else { format!("NATS says: {words}") };
-            tracing::warn!("{said}");
-            trouble.set(Some(said));
-        }
+        Event::ServerError(error) => said(trouble, remedy, &error.to_string()),
+        Event::ClientError(ClientError::Other(words)) if is_login(&words) => said(trouble, remedy, &words),
         other => tracing::debug!("NATS: {other}"),
     }
+}
+
+/// Notes what NATS says, once however often it says so.
+fn said(trouble: &Trouble, remedy: &str, words: &str) {
+    let said = match is_login(words) {
+        true => format!("NATS says: {words}; {remedy}"),
+        false => format!("NATS says: {words}"),
+    };
+    if trouble.last().as_ref() != Some(&said) {
+        tracing::warn!("{said}");
+        trouble.set(Some(said));
+    }
+}
+
+/// Whether these words are about a login: there is no better sign of it.
+fn is_login(words: &str) -> bool {
+    words.to_ascii_lowercase().contains("auth")
 }
 
 /// What to do when servers do not let the hub in.
@@ -152,10 +174,41 @@ fn cannot_connect(url: &JetStreamUrl, error: &ConnectError) -> OpenError {
             OpenError::Unfit(format!("NATS at {servers} does not let this hub in: {words}; {}", remedy(&url.login)))
         }
         ConnectErrorKind::ServerParse => OpenError::Unfit(format!("{servers}: {words}")),
-        ConnectErrorKind::Tls => OpenError::Unfit(format!(
-            "NATS at {servers}: {words}; name the authority of its certificate with ?ca=FILE, or write nats:// if it has none"
-        )),
-        _ => OpenError::Store(StoreError::Unavailable { action: "connect to", name: servers, reason: words }),
+        kind => match (of_tls(error), kind) {
+            (Some(tls), _) => OpenError::Unfit(format!("NATS at {servers}: {words}; {}", tls_remedy(tls))),
+            (None, ConnectErrorKind::Tls) => OpenError::Unfit(format!("NATS at {servers}: {words}")),
+            _ => OpenError::Store(StoreError::Unavailable { action: "connect to", name: servers, reason: words }),
+        },
+    }
+}
+
+/// What TLS has against a server, if it is that which failed: the library hides it in an error of input and output.
+fn of_tls(error: &ConnectError) -> Option<&rustls::Error> {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inside = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = inside.and_then(|inside| inside.downcast_ref::<rustls::Error>());
+        if let Some(tls) = tls.or_else(|| inner.downcast_ref()) {
+            return Some(tls);
+        }
+        source = inner.source();
+    }
+    None
+}
+
+fn tls_remedy(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError as Wrong, Error};
+    match error {
+        Error::InvalidMessage(_) => {
+            "it has no TLS, it seems: write nats:// instead of tls://, or give it a certificate"
+        }
+        Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
+            "name the server in the address as its certificate does, or make it one for this name"
+        }
+        Error::InvalidCertificate(
+            Wrong::Expired | Wrong::ExpiredContext { .. } | Wrong::NotValidYet | Wrong::NotValidYetContext { .. },
+        ) => "renew the server's certificate, or set this machine's clock right",
+        _ => "name the authority of its certificate with ?ca=FILE",
     }
 }
 

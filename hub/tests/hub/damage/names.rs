@@ -74,7 +74,8 @@ async fn every_damage_of_what_retention_left_is_named() {
     assert_eq!(faults(folder.path()).await, []);
     let chain = "agents/board-17/logs/climate/0000000001";
     let mark = format!("{chain}/trimmed/0000000000000011");
-    let names: Vec<_> = objects(folder.path()).into_iter().filter(|name| name.starts_with(chain)).collect();
+    let names = objects(folder.path()).into_iter().filter(|name| name.starts_with(chain));
+    let (notes, names): (Vec<_>, Vec<_>) = names.partition(|name| kind(name) == "deletion");
     let entries: Vec<_> = names.iter().filter(|name| kind(name) == "entry").collect();
     assert_eq!(entries.len(), 2, "the receipt of a loss, and the one that closes the chain");
     assert!(names.contains(&mark), "{names:?}");
@@ -105,4 +106,9 @@ async fn every_damage_of_what_retention_left_is_named() {
     }
     assert!(count > 80, "{count} damages");
     assert_eq!(faults(folder.path()).await, [], "all is mended");
+    // Of the note that something was deleted all that counts is whether it is there, and only hubs that hung since before ask.
+    assert_eq!(notes, [format!("{chain}/deleted/0000000000000000")]);
+    let done = damage(folder.path(), &notes[0], &Damage::Delete);
+    assert_eq!((faults(folder.path()).await, get(&records).await.0), (vec![], 200));
+    done.undo();
 }

@@ -110,6 +110,7 @@ pub fn kind(name: &str) -> &str {
     match parts.as_slice() {
         ["agents", _, "logs", _, _, "schemas", _] => "note",
         ["agents", _, "logs", _, _, "trimmed", _] => "mark",
+        ["agents", _, "logs", _, _, "deleted", _] => "deletion",
         ["agents", _, "logs", _, _, _] => "entry",
         ["agents", _, kind, ..] => kind,
         _ => panic!("{name} belongs to nothing"),
