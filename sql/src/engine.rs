@@ -28,9 +28,8 @@ use crate::table::{Counts, FILES_AT};
 /// Longest query, in bytes.
 pub const MAX_QUERY: usize = 64 << 10;
 
-/// What sets the limits of memory and time.
-pub(crate) const MEMORY: &str = "sql.max_memory";
-const TIMEOUT: &str = "sql.timeout";
+/// The name of the threads in which queries run; a panic there ends the query alone.
+pub const THREADS: &str = "sql";
 
 /// The names under which tables are found when none is said.
 const CATALOG: (&str, &str) = ("pyralog", "public");
@@ -84,7 +83,8 @@ pub struct Scanned {
 pub struct Answer {
     /// What is read for it.
     pub scanned: Scanned,
-    pieces: mpsc::Receiver<Result<Bytes, SqlError>>,
+    /// None of them is the end; without one the query came to none.
+    pieces: mpsc::Receiver<Piece>,
     deadline: Deadline,
 }
 
@@ -97,20 +97,20 @@ struct Deadline {
 
 impl Deadline {
     async fn keep<T>(self, work: impl Future<Output = T>) -> Result<T, SqlError> {
-        let late = SqlError::Time { limit: self.limit, setting: TIMEOUT };
-        tokio::time::timeout_at(self.at, work).await.map_err(|_| late)
+        tokio::time::timeout_at(self.at, work).await.map_err(|_| SqlError::Time(self.limit))
     }
 }
 
 impl Answer {
     /// The next piece; `None` at the end. After an error there is nothing more.
     pub async fn next(&mut self) -> Option<Result<Bytes, SqlError>> {
-        match self.deadline.keep(self.pieces.recv()).await {
-            Ok(piece) => piece,
-            Err(late) => {
-                // There is nothing more, and the query ends.
+        let next = self.deadline.keep(self.pieces.recv()).await;
+        match next.and_then(|piece| piece.unwrap_or_else(|| Err(died()))) {
+            Ok(piece) => piece.map(Ok),
+            Err(error) => {
+                // Nothing more is taken, and the query ends if it has not.
                 self.pieces.close();
-                Some(Err(late))
+                Some(Err(error))
             }
         }
     }
@@ -125,7 +125,7 @@ impl Engine {
         let threads = limits.threads.max(1);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(threads).max_blocking_threads(threads * 4).thread_stack_size(STACK);
-        let runtime = builder.thread_name("sql").enable_all().build()?;
+        let runtime = builder.thread_name(THREADS).enable_all().build()?;
         // Nothing is written to disk: a gateway's flash is not for temporary files.
         let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
         let env = RuntimeEnvBuilder::new().with_memory_limit(limits.memory, 1.0).with_disk_manager_builder(disk);
@@ -159,12 +159,11 @@ impl Engine {
                 () = pieces.closed() => return,
             };
             match (ended, begun.take()) {
-                (Ok(()), _) => {}
+                (Ok(()), _) => drop(pieces.send(Ok(None)).await),
                 (Err(error), Some(begun)) => drop(begun.send(Err(error))),
                 (Err(error), None) => drop(pieces.send(Err(error)).await),
             }
         });
-        let died = || SqlError::Internal("the query's thread ended without a word".into());
         let scanned = deadline.keep(begins).await?.map_err(|_| died())??;
         Ok(Answer { scanned, pieces: receiver, deadline })
     }
@@ -185,7 +184,9 @@ impl std::fmt::Debug for Engine {
 }
 
 type Begun = tokio::sync::oneshot::Sender<Result<Scanned, SqlError>>;
-type Pieces = mpsc::Sender<Result<Bytes, SqlError>>;
+/// A piece of an answer; `None` is its end.
+type Piece = Result<Option<Bytes>, SqlError>;
+type Pieces = mpsc::Sender<Piece>;
 
 struct Query {
     env: Arc<RuntimeEnv>,
@@ -226,7 +227,7 @@ impl Query {
         {
             return false;
         }
-        written.is_empty() || pieces.send(Ok(written.into())).await.is_ok()
+        written.is_empty() || pieces.send(Ok(Some(written.into()))).await.is_ok()
     }
 
     /// Plans, and waits for the first batch.
@@ -315,6 +316,10 @@ impl Query {
 }
 
 type First = Result<datafusion::arrow::array::RecordBatch, DataFusionError>;
+
+fn died() -> SqlError {
+    SqlError::Internal("the query's thread ended without a word; the log says why".into())
+}
 
 fn url(text: &str) -> Result<datafusion::execution::object_store::ObjectStoreUrl, DataFusionError> {
     datafusion::execution::object_store::ObjectStoreUrl::parse(text)

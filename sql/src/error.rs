@@ -1,5 +1,7 @@
 //! Why a query has no answer.
 
+use std::time::Duration;
+
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::parquet::errors::ParquetError;
@@ -17,33 +19,19 @@ pub enum SqlError {
     Busy(usize),
     /// It needs more memory than all queries together may have, in bytes.
     #[error(
-        "the query needs more memory than queries may have ({} MiB); narrow it by time or agent, aggregate before sorting or \
-         joining, or raise {setting}", .limit >> 20
+        "the query needs more memory than queries may have ({} MiB): narrow it by time or agent, or aggregate before sorting or joining",
+        .0 >> 20
     )]
-    Memory {
-        /// The limit.
-        limit: usize,
-        /// What sets it.
-        setting: &'static str,
-    },
+    Memory(usize),
     /// It took longer than queries may.
-    #[error("the query took longer than {}; narrow it by time or agent, or raise {setting}", seconds(.limit))]
-    Time {
-        /// The limit.
-        limit: std::time::Duration,
-        /// What sets it.
-        setting: &'static str,
-    },
+    #[error("the query took longer than {} s: narrow it by time or agent", .0.as_secs_f64())]
+    Time(Duration),
     /// What it is about cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// Our fault, or DataFusion's.
     #[error("the query met a bug: {0}; please report it")]
     Internal(String),
-}
-
-fn seconds(limit: &std::time::Duration) -> String {
-    format!("{} s", limit.as_secs_f64())
 }
 
 /// What became of an error of a source on its way through DataFusion, if it was one.
@@ -76,17 +64,12 @@ pub(crate) fn explained(error: &DataFusionError, memory: usize) -> SqlError {
         return SqlError::Source(error);
     }
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(_) => SqlError::Memory { limit: memory, setting: crate::engine::MEMORY },
+        DataFusionError::ResourcesExhausted(_) => SqlError::Memory(memory),
         DataFusionError::Internal(reason) => SqlError::Internal(reason.clone()),
         DataFusionError::ExecutionJoin(error) => SqlError::Internal(error.to_string()),
         DataFusionError::SchemaError(field, _) if matches!(**field, SchemaError::FieldNotFound { .. }) => {
             SqlError::Query(format!("{field} Names with capitals or signs need double quotes."))
         }
-        root => SqlError::Query(first_words(root)),
+        root => SqlError::Query(root.strip_backtrace()),
     }
-}
-
-/// An error without the names of DataFusion's kinds of errors and of its backtraces.
-fn first_words(error: &DataFusionError) -> String {
-    error.strip_backtrace()
 }

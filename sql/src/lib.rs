@@ -21,6 +21,6 @@ mod table;
 mod times;
 
 pub use catalog::{Bounds, Catalog, DataFile, IpcStream, Part, Source, SourceError, Table, Wanted};
-pub use engine::{Answer, Engine, Limits, Scanned};
+pub use engine::{Answer, Engine, Limits, MAX_QUERY, Scanned, THREADS};
 pub use error::SqlError;
 pub use output::{Format, UnknownFormat};

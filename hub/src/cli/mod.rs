@@ -19,6 +19,8 @@ mod serve;
 mod sql;
 mod table;
 mod trim;
+#[cfg(feature = "lake")]
+mod waiting;
 
 /// The front door of a Pyralog cluster: takes the batches of agents, stores them, and reads them back.
 #[derive(Debug, Parser)]
@@ -340,6 +342,12 @@ impl CliError {
         Self { code: 1, message: message.to_string() }
     }
 }
+
+/// Names of threads in which a panic ends no more than what they do: a query that meets a bug of the engine's is one reader's trouble.
+pub const MAY_PANIC: &[&str] = &[
+    #[cfg(feature = "sql")]
+    pyralog_sql::THREADS,
+];
 
 /// What can be asked, for whoever documents it.
 pub fn command() -> clap::Command {

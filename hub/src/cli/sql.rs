@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use pyralog_sql::{Answer, Engine, Format, Limits, SqlError};
 
 use super::table::grouped;
+use super::waiting::Waiting;
 use super::{CliError, SqlArgs, client, offline};
 use crate::archive::open_lake_to_read;
 use crate::sql::{Notes, Tables};
@@ -15,9 +16,6 @@ use crate::store::StoreUrl;
 
 /// Longest query that is read from standard input.
 const MAX_QUERY: u64 = 1 << 20;
-
-/// How long something may take before people see that it goes on.
-const QUIET: Duration = Duration::from_secs(2);
 
 /// Of a query without a hub: whoever waits for it can end it.
 const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -35,7 +33,12 @@ pub(super) async fn sql(args: SqlArgs) -> Result<ExitCode, CliError> {
     let format = if args.client.json { "ndjson" } else { &args.format };
     match args.store.is_some() || args.lake.is_some() {
         true => here(&args, &query, format).await,
-        false => client::sql(&args.client, &query, format, args.skip_damaged).await,
+        false => {
+            let waiting = waiting(Instant::now());
+            let answer = client::sql(&args.client, query, format, args.skip_damaged).await?;
+            drop(waiting);
+            client::print_stream(answer).await
+        }
     }
 }
 
@@ -57,13 +60,9 @@ async fn here(args: &SqlArgs, query: &str, format: &str) -> Result<ExitCode, Cli
     let notes = Notes::new(args.skip_damaged);
     let tables = Arc::new(Tables::new(store, lake, Arc::clone(&notes)));
     let began = Instant::now();
-    let waiting = std::io::stderr().is_terminal().then(|| tokio::spawn(wait(began)));
-    let answer = engine.query(tables, query, format).await;
-    if let Some(waiting) = waiting {
-        waiting.abort();
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
-    }
-    let mut answer = answer.map_err(told)?;
+    let waiting = waiting(began);
+    let mut answer = engine.query(tables, query, format).await.map_err(told)?;
+    drop(waiting);
     if !print(&mut answer).await? {
         return Ok(ExitCode::SUCCESS);
     }
@@ -85,6 +84,10 @@ async fn here(args: &SqlArgs, query: &str, format: &str) -> Result<ExitCode, Cli
     }
 }
 
+fn waiting(began: Instant) -> Waiting {
+    Waiting::begin(move || format!("reading, {} s", began.elapsed().as_secs()))
+}
+
 /// Prints an answer; says whether all of it was taken.
 async fn print(answer: &mut Answer) -> Result<bool, CliError> {
     let mut out = std::io::stdout();
@@ -102,18 +105,7 @@ async fn print(answer: &mut Answer) -> Result<bool, CliError> {
 fn told(error: SqlError) -> CliError {
     match error {
         SqlError::Query(_) => CliError::configuration(error),
-        SqlError::Memory { limit, .. } => CliError::failed(format!(
-            "the query needs more than {}; narrow it by time or agent, aggregate before sorting or joining, or raise --max-memory",
-            bytesize::ByteSize(limit as u64)
-        )),
+        SqlError::Memory(_) => CliError::failed(format!("{error}; --max-memory is the limit")),
         error => CliError::failed(error),
-    }
-}
-
-async fn wait(began: Instant) {
-    tokio::time::sleep(QUIET).await;
-    loop {
-        let _ = write!(std::io::stderr(), "\r\x1b[Kreading, {} s", began.elapsed().as_secs());
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }

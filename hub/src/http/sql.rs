@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, LengthLimitError, Limited, StreamBody};
 use pyralog_lake::{Lake, LakeError};
-use pyralog_sql::{Answer, Engine, Format, Limits, Scanned, SourceError, SqlError};
+use pyralog_sql::{Answer, Engine, Format, Limits, MAX_QUERY, Scanned, SourceError, SqlError};
 use tokio::sync::OnceCell;
 
 use super::App;
@@ -29,9 +29,6 @@ use crate::auth::tokens::Scope;
 use crate::config::Config;
 use crate::sql::{Notes, Tables};
 use crate::store::StoreUrl;
-
-/// Longest body; a query may be a little shorter.
-const MAX_BODY: usize = 64 << 10;
 
 /// How long an answer that breaks off waits for what came before to be sent.
 const FLUSH: Duration = Duration::from_millis(50);
@@ -148,13 +145,13 @@ fn trailer(notes: &Notes) -> Option<HeaderMap> {
 }
 
 async fn text(body: Body, timeout: Duration) -> Result<String, Failure> {
-    let collected = tokio::time::timeout(timeout, Limited::new(body, MAX_BODY).collect()).await;
+    let collected = tokio::time::timeout(timeout, Limited::new(body, MAX_QUERY).collect()).await;
     let collected =
         collected.map_err(|_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the query took too long to arrive"))?;
     let bytes: Bytes = match collected {
         Ok(collected) => collected.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            let error = format!("a query has at most {MAX_BODY} bytes");
+            let error = format!("a query has at most {MAX_QUERY} bytes");
             return Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error));
         }
         Err(error) => return Err(bad(format!("the query ended early: {error}; send it again"))),
@@ -191,8 +188,8 @@ fn result(error: &SqlError) -> &'static str {
     match error {
         SqlError::Query(_) | SqlError::Source(SourceError::Refused(_)) => "refused",
         SqlError::Busy(_) => "busy",
-        SqlError::Memory { .. } => "memory",
-        SqlError::Time { .. } => "timeout",
+        SqlError::Memory(_) => "memory",
+        SqlError::Time(_) => "timeout",
         SqlError::Source(SourceError::Damaged(_)) => "damaged",
         SqlError::Source(_) | SqlError::Internal(_) => "failed",
     }
@@ -200,16 +197,16 @@ fn result(error: &SqlError) -> &'static str {
 
 fn failure(error: SqlError) -> Failure {
     let failure = |status| Failure::new(status, error.to_string());
+    let limited = |status, key: &str| Failure::new(status, format!("{error}; the hub's `{key}` is the limit"));
     match &error {
         SqlError::Query(_) => failure(StatusCode::BAD_REQUEST),
         SqlError::Busy(_) | SqlError::Source(SourceError::Stale(_)) => {
             failure(StatusCode::SERVICE_UNAVAILABLE).retry_after(1)
         }
         SqlError::Source(SourceError::Unavailable(_)) => failure(StatusCode::SERVICE_UNAVAILABLE).retry_after(5),
-        SqlError::Memory { .. } | SqlError::Source(SourceError::Refused(_)) => {
-            failure(StatusCode::UNPROCESSABLE_ENTITY)
-        }
-        SqlError::Time { .. } => failure(StatusCode::GATEWAY_TIMEOUT),
+        SqlError::Source(SourceError::Refused(_)) => failure(StatusCode::UNPROCESSABLE_ENTITY),
+        SqlError::Memory(_) => limited(StatusCode::UNPROCESSABLE_ENTITY, "sql.max_memory"),
+        SqlError::Time(_) => limited(StatusCode::GATEWAY_TIMEOUT, "sql.timeout"),
         SqlError::Source(SourceError::Damaged(_) | SourceError::Ours(_)) | SqlError::Internal(_) => {
             failure(StatusCode::INTERNAL_SERVER_ERROR)
         }
