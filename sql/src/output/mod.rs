@@ -68,7 +68,7 @@ pub(crate) enum Writer {
     Ndjson,
     /// Until the header is written, the schema that it needs.
     Csv(Option<SchemaRef>),
-    Arrow(StreamWriter<Vec<u8>>),
+    Arrow(Box<StreamWriter<Vec<u8>>>),
 }
 
 impl Writer {
@@ -77,7 +77,7 @@ impl Writer {
             Format::Table => Self::Table(TextTable::new(schema)),
             Format::Ndjson => Self::Ndjson,
             Format::Csv => Self::Csv(Some(Arc::clone(schema))),
-            Format::Arrow => Self::Arrow(StreamWriter::try_new(Vec::new(), schema)?),
+            Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
         })
     }
 
