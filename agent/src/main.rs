@@ -11,5 +11,6 @@ const _: () = assert!(
 );
 
 fn main() -> std::process::ExitCode {
+    pyralog_service::panics::end_the_process(&[]);
     pyralog_agent::cli::main()
 }

@@ -223,7 +223,7 @@ pub async fn agent(
         let Some(epoch) = store.log_epochs(agent, &log).await?.last().copied() else { continue };
         let chain = Chain { agent, epoch, log: &log };
         let heard = if epoch == summary.epoch { heads.get(&log).copied().unwrap_or_default() } else { 0 };
-        match sound(epoch_account(store, chain, heard, false).await)? {
+        match sound(epoch_account(store, chain, heard, None).await)? {
             Ok(account) => drop(accounts.insert(log, account)),
             Err(damage) => drop(damaged.insert(log, damage)),
         }
@@ -245,7 +245,7 @@ pub async fn log(store: &dyn Store, agent: &str, log: &str) -> Result<LogAccount
     let mut epochs = Vec::with_capacity(numbers.len());
     for epoch in numbers {
         let heard = if epoch == summary.epoch { heads.get(log).copied().unwrap_or_default() } else { 0 };
-        epochs.push(epoch_account(store, Chain { agent, epoch, log }, heard, true).await?);
+        epochs.push(epoch_account(store, Chain { agent, epoch, log }, heard, Some(MAX_RECEIPTS)).await?);
     }
     Ok(LogAccount { agent: agent.into(), log: log.into(), epochs })
 }
@@ -267,7 +267,8 @@ pub async fn unknown_log(store: &dyn Store, agent: &str, log: &str) -> AccountEr
     AccountError::UnknownLog { agent: agent.into(), log: log.into(), nearest }
 }
 
-async fn summary(store: &dyn Store, agent: &str) -> Result<Option<AgentSummary>, AccountError> {
+/// An agent in the fleet's list; `None` when it never opened an epoch.
+pub(crate) async fn summary(store: &dyn Store, agent: &str) -> Result<Option<AgentSummary>, AccountError> {
     let Some(epoch) = store.epochs(agent).await?.last().copied() else { return Ok(None) };
     let record = epoch_record(store, agent, epoch).await?;
     let log_count = store.logs(agent, None, MAX_PAGE).await?.len();
@@ -287,15 +288,16 @@ async fn heads(store: &dyn Store, agent: &str, epoch: u32) -> Result<BTreeMap<St
     Ok(record.heads.into_iter().map(|(log, head)| (log.as_str().to_owned(), head)).collect())
 }
 
-async fn epoch_account(
+/// The account of one chain, with up to so many of its receipts.
+pub(crate) async fn epoch_account(
     store: &dyn Store,
     chain: Chain<'_>,
     heard: u64,
-    with_receipts: bool,
+    receipts: Option<usize>,
 ) -> Result<EpochAccount, AccountError> {
     let mut mark = mark::newest(store, chain).await?;
     for _ in 0..RETRIES {
-        let found = epoch_account_from(store, chain, mark, heard, with_receipts).await;
+        let found = epoch_account_from(store, chain, mark, heard, receipts).await;
         if !matches!(found, Err(AccountError::Damaged { .. })) {
             return found;
         }
@@ -306,7 +308,7 @@ async fn epoch_account(
         }
         mark = newer;
     }
-    epoch_account_from(store, chain, mark, heard, with_receipts).await
+    epoch_account_from(store, chain, mark, heard, receipts).await
 }
 
 async fn epoch_account_from(
@@ -314,7 +316,7 @@ async fn epoch_account_from(
     chain: Chain<'_>,
     mark: Option<TrimMark>,
     heard: u64,
-    with_receipts: bool,
+    receipts: Option<usize>,
 ) -> Result<EpochAccount, AccountError> {
     let record = epoch_record(store, chain.agent, chain.epoch).await?;
     let (tip, received_at) = match store.base_at(chain, u64::MAX).await? {
@@ -325,11 +327,11 @@ async fn epoch_account_from(
         }
         None => (Tip::default(), None),
     };
-    let (mut receipts, mut receipts_omitted) = (None, 0);
-    if with_receipts {
-        let mut search = ReceiptSearch { store, chain, found: Vec::new(), omitted: 0 };
+    let (mut listed, mut receipts_omitted) = (None, 0);
+    if let Some(most) = receipts {
+        let mut search = ReceiptSearch { store, chain, most, found: Vec::new(), omitted: 0 };
         search.run(mark.as_ref(), tip.cursor.lost()).await?;
-        (receipts, receipts_omitted) = (Some(search.found), search.omitted);
+        (listed, receipts_omitted) = (Some(search.found), search.omitted);
     }
     let receipted = Reason::ALL.into_iter().zip(tip.cursor.receipted).filter(|(_, count)| *count > 0);
     let head_seen = tip.head_seen.max(heard).max(tip.cursor.next);
@@ -344,7 +346,7 @@ async fn epoch_account_from(
         deleted: mark.map(DeletedAccount::from),
         closed: tip.closed,
         received_at,
-        receipts,
+        receipts: listed,
         receipts_omitted,
     })
 }
@@ -353,6 +355,7 @@ async fn epoch_account_from(
 struct ReceiptSearch<'a> {
     store: &'a dyn Store,
     chain: Chain<'a>,
+    most: usize,
     found: Vec<ReceiptAccount>,
     omitted: u64,
 }
@@ -403,7 +406,7 @@ impl ReceiptSearch<'_> {
     }
 
     async fn note(&mut self, base: u64) -> Result<(), AccountError> {
-        if self.found.len() == MAX_RECEIPTS {
+        if self.found.len() == self.most {
             self.omitted += 1;
             return Ok(());
         }
@@ -417,7 +420,7 @@ impl ReceiptSearch<'_> {
     }
 
     fn take(&mut self, receipt: &Receipt) {
-        if self.found.len() == MAX_RECEIPTS {
+        if self.found.len() == self.most {
             self.omitted += 1;
         } else {
             let times_known = (receipt.min_time, receipt.max_time) != (0, 0);

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    pyralog_service::panics::end_the_process(pyralog_hub::cli::MAY_PANIC);
     pyralog_hub::cli::main()
 }

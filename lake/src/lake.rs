@@ -1,5 +1,6 @@
 //! A lake: a folder of tables, in a directory or in an object store.
 
+use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,10 @@ const MARK: &str = "_pyralog.json";
 
 /// What stands in it.
 const MARK_TEXT: &str = "{\"pyralog_lake\":1}\n";
+
+const OTHER_VERSION: &str = "its `_pyralog.json` is of another version of pyralog-hub; use that, or another lake";
+
+const MAKES_ONE: &str = "name that which `pyralog-hub archive` was given, or let that make one there";
 
 /// Longest encoded name of a folder; file systems take 255 bytes.
 const MAX_FOLDER: usize = 200;
@@ -57,6 +62,9 @@ pub enum LakeError {
         /// How it is not.
         reason: String,
     },
+    /// A file that was the table's is no more: it was compacted into another.
+    #[error("{0} was compacted into another file since its table was looked at")]
+    Gone(String),
     /// What a plan names is not to be had any more as the plan says.
     #[error("plan {number} of {table} cannot be finished as it was made: {reason}")]
     Changed {
@@ -118,6 +126,30 @@ impl Lake {
         Self { objects, directory: None, address }.checked().await
     }
 
+    /// Opens the lake in a directory for somebody who only reads: nothing is made.
+    pub async fn in_directory_to_read(path: &FilePath) -> Result<Self, LakeError> {
+        let address = path.display().to_string();
+        let found = path.canonicalize().and_then(|path| Ok(LocalFileSystem::new_with_prefix(&path)?));
+        match found {
+            Ok(objects) => Self { objects: Arc::new(objects), directory: None, address }.known().await,
+            Err(_) => Err(LakeError::Unfit(format!("there is no lake at {address}: {MAKES_ONE}"))),
+        }
+    }
+
+    /// Opens a lake in any object store, whose root is the lake's, for somebody who only reads.
+    pub async fn in_objects_to_read(objects: Arc<dyn ObjectStore>, address: String) -> Result<Self, LakeError> {
+        Self { objects, directory: None, address }.known().await
+    }
+
+    /// A lake where a mark says so.
+    async fn known(self) -> Result<Self, LakeError> {
+        match self.read(MARK).await?.as_deref() {
+            Some(text) if text == MARK_TEXT.as_bytes() => Ok(self),
+            Some(_) => Err(LakeError::Unfit(format!("{}: {OTHER_VERSION}", self.address))),
+            None => Err(LakeError::Unfit(format!("there is no lake at {}: {MAKES_ONE}", self.address))),
+        }
+    }
+
     /// Where it is, for people.
     pub fn address(&self) -> &str {
         &self.address
@@ -137,9 +169,7 @@ impl Lake {
                 self.create(MARK, MARK_TEXT.into()).await?;
             }
             Some(text) if text == MARK_TEXT.as_bytes() => {}
-            Some(_) => {
-                return unfit("its `_pyralog.json` is of another version of pyralog-hub; use that, or another lake");
-            }
+            Some(_) => return unfit(OTHER_VERSION),
         }
         match self.create(MARK, MARK_TEXT.into()).await? {
             Put::Exists => Ok(self),
@@ -157,6 +187,18 @@ impl Lake {
             Ok(found) => found.bytes().await.map(Some).map_err(fail),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Bytes of a file that a table named.
+    ///
+    /// # Errors
+    /// [`LakeError::Gone`] when it was compacted since.
+    pub async fn read_range(&self, name: &str, range: Range<u64>) -> Result<Bytes, LakeError> {
+        match self.objects.get_range(&path(name)?, range).await {
+            Ok(bytes) => Ok(bytes),
+            Err(object_store::Error::NotFound { .. }) => Err(LakeError::Gone(name.into())),
+            Err(error) => Err(unavailable("read", name, error)),
         }
     }
 

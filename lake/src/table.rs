@@ -10,6 +10,7 @@ use crate::delta::{self, Action, Add, Metadata, Remove, Snapshot};
 use crate::file;
 use crate::lake::{Lake, LakeError, Put, folder};
 use crate::plan::{Plan, Receipt, Source, Work, plan_of};
+use crate::reading::{DataFile, Shape};
 use crate::receipts;
 use crate::rows::Rows;
 
@@ -131,6 +132,16 @@ impl Table {
     /// Room for records of this table.
     pub fn rows(&self) -> Rows {
         Rows::new(self.columns.clone())
+    }
+
+    /// Its files.
+    pub fn files(&self) -> Vec<DataFile> {
+        self.state.files.values().map(|add| DataFile::new(&self.folder, add)).collect()
+    }
+
+    /// Its columns.
+    pub fn shape(&self) -> Shape {
+        Shape::new(self.columns.clone())
     }
 
     fn done(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! What agent and hub share as services, whatever it is that they serve: files that are read again when they change, TLS from PEM
 //! files, credentials that a service manager hands over, secrets as digests, log lines that peers cannot multiply,
-//! guesses that cost time, signals.
+//! guesses that cost time, signals, and what a panic ends.
 //!
 //! Nothing here knows of records, logs or batches.
 
@@ -9,6 +9,7 @@ mod digest;
 mod guesses;
 mod host;
 mod log_gate;
+pub mod panics;
 pub mod signals;
 mod timed_io;
 pub mod tls;

@@ -25,6 +25,12 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("pyralog-sync-protocol", "pyralog-segment"),
     ("pyralog-sync-protocol", "pyralog-agent"),
     ("pyralog-sync-protocol", "pyralog-hub"),
+    // DataFusion's Arrow stays behind its border.
+    ("pyralog-sql", "pyralog-hub"),
+    ("pyralog-sql", "pyralog-lake"),
+    ("pyralog-sql", "pyralog-segment"),
+    ("pyralog-lake", "pyralog-hub"),
+    ("pyralog-lake", "pyralog-sql"),
     ("pyralog-supervision", "pyralog-agent"),
     ("pyralog-supervision", "pyralog-hub"),
 ];

@@ -13,6 +13,8 @@ use pyralog_e2e::process::binary;
 use pyralog_e2e::{Result, generate, python, wait};
 use serde_json::{Value, json};
 
+use crate::sql;
+
 /// Engines that `cargo xtask setup` installs.
 const ENGINES: [&str; 5] = ["duckdb", "polars", "polars-delta", "pyarrow", "delta"];
 
@@ -53,7 +55,7 @@ fn archive(hub: &Hub, lake: &Path) -> Result<String> {
 }
 
 /// What a column holds, as the script says it: count, sum (of text: how many different ones), least, greatest.
-fn summary(data: &Dataset, index: usize) -> [Value; 4] {
+pub(crate) fn summary(data: &Dataset, index: usize) -> [Value; 4] {
     let cells = || data.rows.iter().filter_map(|row| row.cells.get(index)?.as_ref());
     let texts: BTreeSet<_> =
         cells().filter_map(|cell| if let Cell::Text(text) = cell { Some(text) } else { None }).collect();
@@ -73,7 +75,7 @@ fn summary(data: &Dataset, index: usize) -> [Value; 4] {
 }
 
 /// Whether two summaries say the same; engines add in orders of their own.
-fn same(found: &[Value], sent: &[Value; 4]) -> bool {
+pub(crate) fn same(found: &[Value], sent: &[Value; 4]) -> bool {
     let close = |found: f64, sent: f64| (found - sent).abs() <= sent.abs() * 1e-12;
     let sums = || found.get(1).and_then(Value::as_f64).zip(sent[1].as_f64());
     let (mut found_rest, mut sent_rest) = (found.to_vec(), sent.to_vec());
@@ -119,6 +121,7 @@ async fn duckdb_polars_pyarrow_and_delta_read_from_the_lake_what_was_sent() -> R
     let late = data.rows.split_off(6_000);
     store(&hub, folder.path(), "climate", &data).await?;
     archive(&hub, &lake)?;
+    sql::agrees(&hub, &lake, "climate", &data)?;
     // A second round, with a column more.
     let mut columns = data.columns.clone();
     columns.push(("humidity".to_owned(), Kind::F64));
@@ -143,7 +146,7 @@ async fn duckdb_polars_pyarrow_and_delta_read_from_the_lake_what_was_sent() -> R
     for engine in ENGINES {
         agrees(engine, &lake, "climate", &data).await?;
     }
-    Ok(())
+    sql::agrees(&hub, &lake, "climate", &data)
 }
 
 /// Every file of a lake, with its length.
@@ -188,11 +191,14 @@ async fn from_a_cluster(folder: &Path, cluster: &mut Cluster) -> Result<()> {
     let agent = Options::new("late").upstream(hub.address).start(folder).await?;
     agent.write(late.line_protocol("climate", 0..late.rows.len())).await?;
     agent.drained("climate", wait::LONG).await?;
+    data.rows.extend(late.rows);
+    // A third of it is in the streams alone.
+    sql::agrees(&hub, &lake, "climate", &data)?;
     let said = archive(&hub, &lake)?;
     assert!(said.contains("archived 2,000 records and 0 receipts"), "{said}");
     let said = archive(&hub, &lake)?;
     assert!(said.contains("archived 0 records and 0 receipts"), "{said}");
-    data.rows.extend(late.rows);
+    sql::agrees(&hub, &lake, "climate", &data)?;
     for engine in ["duckdb", "pyarrow"] {
         agrees(engine, &lake, "climate", &data).await?;
     }
@@ -212,9 +218,20 @@ async fn real_data_sets_are_in_the_lake_as_they_were_sent() -> Result<()> {
     let logs = ["air-quality", "occupancy", "wisdm-imu"];
     let sets: Vec<_> =
         logs.iter().map(|log| Dataset::load(&sets.join(format!("{log}.csv.gz")))).collect::<Result<_>>()?;
+    archive(&hub, &lake)?;
     for (log, data) in logs.iter().zip(&sets) {
         store(&hub, folder.path(), log, data).await?;
+        // Before it is archived, and afterwards.
+        let begun = Instant::now();
+        sql::agrees(&hub, &lake, log, data)?;
+        let fresh = begun.elapsed().as_secs_f64();
         println!("{log}: {}", archive(&hub, &lake)?.trim());
+        let begun = Instant::now();
+        sql::agrees(&hub, &lake, log, data)?;
+        println!(
+            "SQL agrees on {log}: {fresh:.1} s from the store, {:.1} s from the lake",
+            begun.elapsed().as_secs_f64()
+        );
     }
     for engine in engines.split(',') {
         for (log, data) in logs.iter().zip(&sets) {

@@ -23,6 +23,7 @@ mod retention;
 mod secrets;
 mod sidecar;
 mod small;
+mod sql;
 mod strangers;
 mod supervised;
 mod tls;

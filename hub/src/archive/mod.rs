@@ -3,7 +3,7 @@
 //! The store is read by [`Scan`](crate::scan::Scan), which gives out nothing that is damaged; tables and their exactly-once
 //! commits are `pyralog_lake`'s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use pyralog_lake::{Began, Lake, LakeError, Plan, Table, Work};
 
 use crate::account::AccountError;
-use crate::store::{Chain, MAX_PAGE, SharedStore, StoreError};
+use crate::fleet;
+use crate::store::{Chain, SharedStore, StoreError};
 
 mod chain;
 mod place;
 
 use chain::{Gathered, Reading};
-pub use place::open_lake;
+pub use place::{open_lake, open_lake_to_read};
 
 /// A log's records that are in memory at once, in bytes; about twice as much again is in use while they are sorted.
 const MAX_BYTES: usize = 64 << 20;
@@ -122,29 +123,13 @@ impl Archiver {
     /// When the store cannot be listed.
     pub async fn round(&mut self) -> Result<Round, StoreError> {
         let mut round = Round::default();
-        for (log, agents) in self.logs().await? {
+        for (log, agents) in fleet::logs(&*self.store).await? {
             self.progress.begin(&log);
             if let Err(error) = self.log(&log, &agents, &mut round).await {
                 round.failed.push(format!("log {log:?}: {error}"));
             }
         }
         Ok(round)
-    }
-
-    /// All logs, with the agents that have them.
-    async fn logs(&self) -> Result<BTreeMap<String, Vec<String>>, StoreError> {
-        let mut logs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let mut after: Option<String> = None;
-        loop {
-            let agents = self.store.agents(after.as_deref(), MAX_PAGE).await?;
-            let Some(last) = agents.last().cloned() else { return Ok(logs) };
-            for agent in agents {
-                for log in self.store.logs(&agent, None, MAX_PAGE).await? {
-                    logs.entry(log).or_default().push(agent.clone());
-                }
-            }
-            after = Some(last);
-        }
     }
 
     async fn log(&mut self, log: &str, agents: &[String], round: &mut Round) -> Result<(), ArchiveError> {

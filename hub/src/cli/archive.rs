@@ -1,20 +1,17 @@
 //! `pyralog-hub archive`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pyralog_lake::LakeError;
 use pyralog_service::signals::Signals;
 
 use super::table::grouped;
+use super::waiting::Waiting;
 use super::{ArchiveArgs, CliError, offline, serve};
-use crate::archive::{Archiver, Patience, Progress, Round, open_lake};
+use crate::archive::{Archiver, Patience, Round, open_lake};
 use crate::store::StoreUrl;
-
-/// How long something may take before people see what it does.
-const QUIET: Duration = Duration::from_secs(2);
 
 /// Moves records into a lake once, or again and again until told to stop.
 pub(super) async fn archive(args: ArchiveArgs) -> Result<ExitCode, CliError> {
@@ -64,21 +61,8 @@ async fn forever(archiver: &mut Archiver, interval: Duration) {
 /// A round whose progress is seen on a terminal.
 async fn shown(archiver: &mut Archiver) -> Result<Round, crate::store::StoreError> {
     let progress = archiver.progress();
-    let showing = std::io::stderr().is_terminal().then(|| tokio::spawn(show(progress)));
-    let round = archiver.round().await;
-    if let Some(showing) = showing {
-        showing.abort();
-        let _ = write!(std::io::stderr(), "\r\x1b[K");
-    }
-    round
-}
-
-async fn show(progress: Arc<Progress>) {
-    tokio::time::sleep(QUIET).await;
-    loop {
-        let _ = write!(std::io::stderr(), "\r\x1b[K{}", progress.line());
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let _waiting = Waiting::begin(move || progress.line());
+    archiver.round().await
 }
 
 fn told(round: &Round, lake: &str) -> Result<ExitCode, CliError> {

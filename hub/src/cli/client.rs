@@ -18,6 +18,13 @@ use super::{AccountArgs, CliError, ClientArgs, ReadArgs, TlsArgs};
 /// Longest answer that is no stream of records.
 const MAX_ANSWER: usize = 256 << 20;
 
+/// How long the next piece of an answer may take.
+const READ: Duration = Duration::from_secs(60);
+
+/// How long the first piece of a query's answer may: longer than any hub lets queries take.
+#[cfg(feature = "sql")]
+const QUERY: Duration = Duration::from_secs(25 * 3600);
+
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
 
 pub(super) async fn agents(args: ClientArgs) -> Result<ExitCode, CliError> {
@@ -164,7 +171,24 @@ pub(super) async fn read(args: ReadArgs) -> Result<ExitCode, CliError> {
         path.push_str(if index == 0 { "?" } else { "&" });
         path.push_str(&format!("{name}={}", segment(value)));
     }
-    let answer = client.get(&path).await?;
+    print_stream(client.get(&path).await?).await
+}
+
+/// Asks the hub by SQL. How long that may take, the hub says.
+#[cfg(feature = "sql")]
+pub(super) async fn sql(
+    args: &ClientArgs,
+    query: String,
+    format: &str,
+    skip: bool,
+) -> Result<reqwest::Response, CliError> {
+    let client = Client::patient(args, QUERY)?;
+    let damaged = if skip { "&damaged=skip" } else { "" };
+    client.send(http::Method::POST, &format!("/v1/sql?format={format}{damaged}"), query).await
+}
+
+/// Prints a stream, and then says what it lacks.
+pub(super) async fn print_stream(answer: reqwest::Response) -> Result<ExitCode, CliError> {
     let mut deleted = names(answer.headers(), "x-pyralog-deleted-below");
     let mut body = http::Response::from(answer).into_body();
     let mut out = std::io::stdout();
@@ -219,6 +243,11 @@ struct Client {
 
 impl Client {
     fn new(args: &ClientArgs) -> Result<Self, CliError> {
+        Self::patient(args, READ)
+    }
+
+    /// A client that waits so long for the next piece of an answer.
+    fn patient(args: &ClientArgs, patience: Duration) -> Result<Self, CliError> {
         install_provider();
         let token = match &args.token_file {
             Some(file) => {
@@ -231,7 +260,7 @@ impl Client {
         };
         // One request at a time gains nothing of HTTP/2.
         let builder = reqwest::Client::builder().http1_only();
-        let builder = builder.connect_timeout(Duration::from_secs(10)).read_timeout(Duration::from_secs(60));
+        let builder = builder.connect_timeout(Duration::from_secs(10)).read_timeout(patience);
         let builder = client_tls(&args.tls).apply(builder).map_err(bad_tls)?;
         let http = builder.build().map_err(|error| CliError::failed(innermost(&error)))?;
         let shown = without_password(args.url.trim_end_matches('/'));
@@ -239,8 +268,12 @@ impl Client {
     }
 
     async fn get(&self, path: &str) -> Result<reqwest::Response, CliError> {
+        self.send(http::Method::GET, path, String::new()).await
+    }
+
+    async fn send(&self, method: http::Method, path: &str, body: String) -> Result<reqwest::Response, CliError> {
         let url = format!("{}{path}", self.url);
-        let mut request = self.http.get(&url).header(ACCEPT, "*/*").header(TE, "trailers");
+        let mut request = self.http.request(method, &url).header(ACCEPT, "*/*").header(TE, "trailers").body(body);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

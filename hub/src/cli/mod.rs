@@ -15,8 +15,12 @@ mod archive;
 mod client;
 mod offline;
 mod serve;
+#[cfg(feature = "sql")]
+mod sql;
 mod table;
 mod trim;
+#[cfg(feature = "lake")]
+mod waiting;
 
 /// The front door of a Pyralog cluster: takes the batches of agents, stores them, and reads them back.
 #[derive(Debug, Parser)]
@@ -30,7 +34,8 @@ Start a hub on this machine, then an agent that ships to it:
 See what arrived:
   pyralog-hub agents
   pyralog-hub account --agent board-17 --log climate
-  pyralog-hub read --agent board-17 --log climate --format csv"
+  pyralog-hub read --agent board-17 --log climate --format csv
+  pyralog-hub sql \"SELECT agent, count(*) FROM climate GROUP BY agent\""
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -78,6 +83,18 @@ enum Command {
                             duckdb -c \"SELECT agent, count(*) FROM './lake/log=climate/date=*/*.parquet' GROUP BY agent\""
     )]
     Archive(ArchiveArgs),
+    /// Ask what is stored by SQL: each log is a table, as are _agents and _receipts.
+    #[cfg(feature = "sql")]
+    #[command(
+        after_help = "A log's table has the columns agent, epoch, offset, time, time_nanos, those of the log, and date. Its rows are\n\
+                            all that the store and the lake have, each once. Conditions on agent, time and date decide what is read\n\
+                            at all. Names with capitals or signs need double quotes. SHOW TABLES lists tables, DESCRIBE their columns.\n\
+                            With --store (or --lake) no hub is needed; else the hub at --url is asked.\n\n\
+                            Examples:\n  pyralog-hub sql \"SELECT agent, count(*), max(time) FROM climate GROUP BY agent\"\n  \
+                            pyralog-hub sql \"SELECT * FROM climate WHERE time >= now() - INTERVAL '1 hour'\" --format csv\n  \
+                            pyralog-hub sql \"SELECT reason, sum(records) FROM _receipts GROUP BY reason\" --store ./pyralog-store"
+    )]
+    Sql(SqlArgs),
     /// Make and list tokens.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -96,6 +113,9 @@ pub(crate) struct ServeArgs {
     /// with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; or streams, as nats://host:4222/STREAM.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// The lake into which `archive` moves the store's records, for SQL: a directory or a bucket.
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
     /// File of hashed tokens; without it, or --tls-client-ca, the hub only listens on this machine.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
@@ -231,6 +251,31 @@ pub(crate) struct ArchiveArgs {
     log: String,
 }
 
+/// Flags of `sql`.
+#[cfg(feature = "sql")]
+#[derive(Debug, Args)]
+pub(crate) struct SqlArgs {
+    /// The query; `-` reads it from standard input.
+    query: String,
+    /// Ask this store instead of a hub, as `serve` takes it.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Ask this lake too: that into which the store is archived.
+    #[arg(long, value_name = "URL")]
+    lake: Option<String>,
+    /// table, ndjson, csv or arrow (an Arrow IPC stream).
+    #[arg(long, default_value = "table", value_parser = ["table", "ndjson", "csv", "arrow"])]
+    format: String,
+    /// Leave out what is damaged and go on, instead of failing of it; the exit code is 1 all the same.
+    #[arg(long)]
+    skip_damaged: bool,
+    /// What the query may hold to sort, join and aggregate; without a hub.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    max_memory: bytesize::ByteSize,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct TrimArgs {
     /// The store, as --store of `serve` takes it [default: where `serve` keeps it by default].
@@ -298,6 +343,12 @@ impl CliError {
     }
 }
 
+/// Names of threads in which a panic ends no more than what they do: a query that meets a bug of the engine's is one reader's trouble.
+pub const MAY_PANIC: &[&str] = &[
+    #[cfg(feature = "sql")]
+    pyralog_sql::THREADS,
+];
+
 /// What can be asked, for whoever documents it.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -330,6 +381,8 @@ fn run(command: Command) -> Result<ExitCode, CliError> {
             Command::Trim(args) => trim::trim(args).await,
             #[cfg(feature = "lake")]
             Command::Archive(args) => archive::archive(args).await,
+            #[cfg(feature = "sql")]
+            Command::Sql(args) => sql::sql(args).await,
             Command::Token(command) => offline::token(command),
         }
     })

@@ -137,6 +137,7 @@ fn config(args: &ServeArgs) -> Result<Config, CliError> {
     let path = |path: &std::path::PathBuf| path.to_string_lossy().into_owned();
     flags.extend(args.listen.clone().map(|listen| ("listen", listen)));
     flags.extend(args.store.clone().map(|store| ("store", store)));
+    flags.extend(args.lake.clone().map(|lake| ("lake", lake)));
     let files = [
         ("tokens", &args.tokens),
         ("tls.cert", &args.tls_cert),

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use pyralog_service::credential_or_path;
 
 use super::{Config, retention};
-use crate::store::StoreUrlError;
+use crate::store::{StoreUrl, StoreUrlError};
 use crate::tls::ClientAuth;
 
 /// One key.
@@ -46,6 +46,7 @@ macro_rules! key {
 pub static KEYS: &[Key] = &[
     key!("listen", listen, false, |text| parse(text, "an address such as 127.0.0.1:7390")),
     key!("store", store, false, |text: &str| text.parse().map_err(|error: StoreUrlError| error.to_string())),
+    key!("lake", lake, false, lake),
     key!("tokens", tokens, true, path),
     key!("allow_anonymous", allow_anonymous, true, |text| parse(text, "true or false")),
     key!("tls.cert", tls.cert, false, path),
@@ -65,6 +66,9 @@ pub static KEYS: &[Key] = &[
     key!("limits.write_timeout", limits.write_timeout, true, some),
     key!("sync.pause", sync.pause, true, duration),
     key!("sync.retry_after", sync.retry_after, true, duration),
+    key!("sql.max_memory", sql.max_memory, false, |text| bytes(text, 16 << 20, 1 << 40)),
+    key!("sql.max_queries", sql.max_queries, false, |text| count(text, 64)),
+    key!("sql.timeout", sql.timeout, false, some),
     key!("retention.max_age", retention.limits.max_age, true, retention::age),
     key!("retention.max_bytes", retention.limits.max_bytes, true, retention::size),
     key!("retention.interval", retention.interval, true, some),
@@ -100,7 +104,7 @@ pub(super) fn of_variable(name: &str) -> Option<&'static str> {
 /// How the command line sets a key: some have a flag of their own.
 pub(super) fn as_flag(name: &str) -> String {
     match name {
-        "listen" | "store" | "tokens" | "tls.cert" | "tls.key" | "tls.client_ca" => {
+        "listen" | "store" | "lake" | "tokens" | "tls.cert" | "tls.key" | "tls.client_ca" => {
             format!("--{}", name.replace(['_', '.'], "-"))
         }
         other => format!("--set {other}"),
@@ -110,6 +114,19 @@ pub(super) fn as_flag(name: &str) -> String {
 /// A file, or `credential:NAME`. Nothing unsets it, so that a variable may take back what a file says.
 fn path(text: &str) -> Result<Option<PathBuf>, String> {
     if text.is_empty() { Ok(None) } else { credential_or_path(text).map(Some) }
+}
+
+/// Where files can be; nothing unsets it.
+fn lake(text: &str) -> Result<Option<StoreUrl>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.parse().map_err(|error: StoreUrlError| error.to_string())? {
+        StoreUrl::JetStream(_) => {
+            Err("a lake is a directory or a bucket, as file:///path, a plain path or s3://bucket/prefix".into())
+        }
+        url => Ok(Some(url)),
+    }
 }
 
 fn client_auth(text: &str) -> Result<Option<ClientAuth>, String> {

@@ -21,6 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where entries are kept.
     pub store: StoreUrl,
+    /// The lake into which the store is archived, for queries; `None` asks the store alone.
+    pub lake: Option<StoreUrl>,
     /// The file of hashed tokens; `None` lets everybody in.
     pub tokens: Option<PathBuf>,
     /// Whether a hub without credentials may listen to more than this machine.
@@ -33,6 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// What it tells agents.
     pub sync: SyncConfig,
+    /// What queries may use.
+    pub sql: SqlConfig,
     /// What it keeps, and for how long.
     pub retention: RetentionConfig,
     /// What it logs: a level or `tracing` directives.
@@ -101,11 +105,29 @@ pub struct SyncConfig {
     pub retry_after: Duration,
 }
 
+/// Caps on SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlConfig {
+    /// Bytes that all queries together may hold to sort, join and aggregate.
+    pub max_memory: u64,
+    /// Queries under way at once; more are told to come back.
+    pub max_queries: usize,
+    /// How long one may take, the time included that its reader takes.
+    pub timeout: Duration,
+}
+
+impl Default for SqlConfig {
+    fn default() -> Self {
+        Self { max_memory: 256 << 20, max_queries: 2, timeout: Duration::from_secs(60) }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7390)),
             store: StoreUrl::Directory(default_directory()),
+            lake: None,
             tokens: None,
             allow_anonymous: false,
             tls: TlsConfig::default(),
@@ -120,6 +142,7 @@ impl Default for Config {
                 write_timeout: Duration::from_secs(30),
             },
             sync: SyncConfig { pause: Duration::ZERO, retry_after: Duration::from_secs(5) },
+            sql: SqlConfig::default(),
             retention: RetentionConfig::default(),
             log: "info".into(),
         }
@@ -372,7 +395,7 @@ mod tests {
         assert!(resolve(text, &[], &[]).is_ok());
         let mut shown = resolve(&active, &[], &[]).unwrap();
         let default = Config::default();
-        (shown.tokens, shown.store, shown.tls) = (None, default.store.clone(), TlsConfig::default());
+        (shown.tokens, shown.lake, shown.store, shown.tls) = (None, None, default.store.clone(), TlsConfig::default());
         let shown_rules = std::mem::take(&mut shown.retention.rules);
         assert_eq!(shown_rules.len(), 2);
         assert_eq!(shown, default);

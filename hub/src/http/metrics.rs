@@ -45,6 +45,7 @@ pub struct Metrics {
     deleted_bytes: Counter,
     deleted_records: Counter,
     retention_stops: Counter,
+    queries: Family<Word, Counter>,
 }
 
 impl Default for Metrics {
@@ -69,6 +70,7 @@ impl Default for Metrics {
             deleted_bytes: Counter::default(),
             deleted_records: Counter::default(),
             retention_stops: Counter::default(),
+            queries: Family::default(),
         };
         metrics.register();
         metrics
@@ -120,6 +122,12 @@ impl Metrics {
             "Logs in which retention met damage and went no further, and rounds that ended since the store failed",
             self.retention_stops.clone(),
         );
+        registry.register("sql_queries", "SQL queries, by how they ended", self.queries.clone());
+    }
+
+    #[cfg(feature = "sql")]
+    pub(super) fn queried(&self, result: &'static str) {
+        self.queries.get_or_create(&Word { result }).inc();
     }
 
     pub(super) fn deleted(&self, round: &Round) {

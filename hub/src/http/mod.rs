@@ -29,6 +29,8 @@ mod query;
 mod records;
 mod reply;
 pub(crate) mod server;
+#[cfg(feature = "sql")]
+mod sql;
 mod sync;
 
 pub use metrics::Metrics;
@@ -47,6 +49,8 @@ struct Inner {
     live: RwLock<Arc<Live>>,
     reloaded: Notify,
     readiness: Mutex<Option<(Instant, Result<(), String>)>>,
+    #[cfg(feature = "sql")]
+    sql: sql::Sql,
 }
 
 impl App {
@@ -60,6 +64,8 @@ impl App {
             live: RwLock::new(Arc::new(Live::new(config, None))),
             reloaded: Notify::new(),
             readiness: Mutex::new(None),
+            #[cfg(feature = "sql")]
+            sql: sql::Sql::new(config),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -122,7 +128,10 @@ impl App {
 
     /// All routes.
     pub fn router(&self) -> Router {
-        Router::new()
+        let router = Router::new();
+        #[cfg(feature = "sql")]
+        let router = router.route("/v1/sql", post(sql::sql));
+        router
             .route("/v1/sync/{agent}/hello", post(sync::hello))
             .route("/v1/sync/{agent}/batch", post(sync::batch))
             .route("/v1/agents", get(agents::list))

@@ -133,14 +133,14 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 pub(super) async fn no_such_path(uri: Uri) -> Failure {
     let error = format!(
         "there is nothing at {:?}; try /v1/agents, /v1/agents/AGENT, /v1/agents/AGENT/logs/LOG, \
-         /v1/agents/AGENT/logs/LOG/records, /metrics, /healthz, /readyz or /",
+         /v1/agents/AGENT/logs/LOG/records, POST /v1/sql, /metrics, /healthz, /readyz or /",
         uri.path()
     );
     Failure::new(StatusCode::NOT_FOUND, error)
 }
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Response {
-    let allowed = if uri.path().starts_with("/v1/sync/") { "POST" } else { "GET, HEAD" };
+    let allowed = if uri.path().starts_with("/v1/sync/") || uri.path() == "/v1/sql" { "POST" } else { "GET, HEAD" };
     let error = format!("{method} does not work at {:?}; use {allowed}", uri.path());
     let mut response = Failure::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));

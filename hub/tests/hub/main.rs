@@ -17,6 +17,8 @@ mod read;
 mod replay;
 mod retention;
 mod slow_readers;
+#[cfg(feature = "sql")]
+mod sql;
 mod store;
 mod strangers;
 mod sync;
