@@ -352,7 +352,10 @@ impl Sender {
                 self.state = State::Fenced;
                 return;
             }
-            RefusalKind::Busy { retry_after } => return self.back_off(now, retry_after, words),
+            RefusalKind::Busy { retry_after } => {
+                let wait = retry_after + self.backoff.next_busy_wait(retry_after);
+                return self.come_back(now + wait, words);
+            }
             // The usual second step of a restarted agent, not a failure worth showing.
             RefusalKind::Newest { newest } => (self.session, self.newest) = (None, newest),
             RefusalKind::UnknownSession => self.session = None,
@@ -392,12 +395,17 @@ impl Sender {
     }
 
     fn back_off(&mut self, now: Duration, at_least: Duration, why: String) {
+        let wait = at_least + self.backoff.next_wait();
+        self.come_back(now + wait, why);
+    }
+
+    fn come_back(&mut self, until: Duration, why: String) {
         // Whether the hub still knows the session, and where its logs stand, is for the next hello to say.
         self.session = None;
         self.refusals = 0;
         self.sent_schemas.clear();
         self.last_error = Some(why);
-        self.state = State::Backoff { until: now + at_least + self.backoff.next_wait() };
+        self.state = State::Backoff { until };
     }
 }
 

@@ -22,6 +22,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long a server has to be connected to.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// How often a server is asked whether it is there. One that leaves two questions unanswered is given up for another: behind a
+/// partition a connection stands for hours.
+const PING: Duration = Duration::from_secs(3);
+
 /// Longest pause between two tries to connect again.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
@@ -110,6 +114,7 @@ fn options(url: &JetStreamUrl, trouble: &Trouble) -> ConnectOptions {
         .name("pyralog-hub")
         .require_tls(url.tls)
         .connection_timeout(CONNECT)
+        .ping_interval(PING)
         .request_timeout(Some(ANSWER))
         .reconnect_delay_callback(|attempts| {
             Duration::from_millis(50).saturating_mul(1 << attempts.min(8)).min(MAX_PAUSE)

@@ -79,16 +79,20 @@ fn wanted(connection: &Connection, url: &JetStreamUrl, name: String) -> Config {
     }
 }
 
-/// Opens a stream. One without a leader is waited for: after a crash the servers that are left elect another within nine seconds.
 async fn open(
     connection: &Connection,
     url: &JetStreamUrl,
     wanted: Config,
     missing: Missing,
 ) -> Result<Stream, OpenError> {
+    patiently(async || open_now(connection, url, wanted.clone(), missing).await).await
+}
+
+/// Tries for as long as a stream may be without a leader: after a crash, and when it was just made, servers elect one within nine seconds.
+pub(super) async fn patiently<T>(mut attempt: impl AsyncFnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
     let began = Instant::now();
     loop {
-        match open_now(connection, url, wanted.clone(), missing).await {
+        match attempt().await {
             Err(OpenError::Store(error)) if began.elapsed() < PATIENCE => {
                 tracing::warn!("{error}; trying again for {PATIENCE:?}");
                 tokio::time::sleep(RETRY).await;

@@ -52,7 +52,7 @@ pub(super) async fn open(url: &JetStreamUrl, missing: Missing) -> Result<SharedS
     let connection = connect::Connection::open(url).await?;
     let (stream, prefix) = fit::state(&connection, url, missing).await?;
     let state = State { connection: connection.clone(), stream, prefix };
-    check_layout(&state, url).await?;
+    fit::patiently(async || check_layout(&state, url).await).await?;
     let mut shards = Vec::new();
     for name in url.streams() {
         shards.push(Entries::new(connection.clone(), fit::entries(&connection, url, &name, missing).await?));
