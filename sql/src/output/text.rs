@@ -35,7 +35,12 @@ impl TextTable {
         let rows = (0..batch.num_rows()).map(cell).collect::<Result<Vec<_>, _>>()?;
         let mut out = self.begin(&rows);
         for row in &rows {
-            self.line(row, &mut out);
+            // Plans, for one, have cells of several lines.
+            let lines = row.iter().map(|cell| cell.lines().count()).max().unwrap_or_default().max(1);
+            for line in 0..lines {
+                let cells: Vec<_> = row.iter().map(|cell| cell.lines().nth(line).unwrap_or_default()).collect();
+                self.line(&cells, &mut out);
+            }
         }
         self.rows += rows.len() as u64;
         Ok(out.into_bytes())
@@ -64,9 +69,9 @@ impl TextTable {
         out
     }
 
-    fn line(&self, cells: &[String], out: &mut String) {
+    fn line(&self, cells: &[impl AsRef<str>], out: &mut String) {
         let begin = out.len();
-        for (index, cell) in cells.iter().enumerate() {
+        for (index, cell) in cells.iter().map(AsRef::as_ref).enumerate() {
             let room = self.widths.as_ref().and_then(|widths| widths.get(index)).copied().unwrap_or_default();
             let padding = " ".repeat(room.saturating_sub(width(cell)));
             out.push_str(if index == 0 { "" } else { GAP });
@@ -81,10 +86,34 @@ impl TextTable {
 }
 
 fn width(cell: &str) -> usize {
-    cell.chars().count()
+    cell.lines().map(|line| line.chars().count()).max().unwrap_or_default()
 }
 
 /// Text that cannot move the cursor of somebody's terminal.
 fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_cells_of_several_lines_stay_in_theirs() {
+        let fields = vec![Field::new("plan", DataType::Utf8, true), Field::new("n", DataType::Int64, true)];
+        let schema = Arc::new(Schema::new(fields));
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("Scan\n  t\x1b[2J"), None]));
+        let batch = RecordBatch::try_new(schema.clone(), vec![text, Arc::new(Int64Array::from(vec![1, 20]))]).unwrap();
+        let mut table = TextTable::new(&schema);
+        let written = [table.batch(&batch).unwrap(), table.finish()].concat();
+        let lines = ["plan      n", "-------  --", "Scan      1", "  t\u{fffd}[2J", "         20", "(2 rows)", ""];
+        assert_eq!(String::from_utf8(written).unwrap(), lines.join("\n"));
+    }
 }
