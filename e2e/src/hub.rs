@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use reqwest::Client;
+use serde_json::Value;
 
 use crate::account::EpochAccount;
 use crate::process::{Process, address_in, binary};
@@ -149,6 +151,17 @@ impl Hub {
     pub async fn select(&self, agent: &str, log: &str, query: &str) -> Result<Table> {
         let request = self.client.get(format!("{}/v1/agents/{agent}/logs/{log}/records?{query}", self.url()));
         Table::read(&http::bytes(request.header("accept", "application/vnd.apache.arrow.stream")).await?)
+    }
+
+    /// The rows of a query's answer, each an object.
+    ///
+    /// # Errors
+    /// When the query fails, or takes more than ten minutes.
+    pub async fn sql(&self, query: &str) -> Result<Vec<Value>> {
+        let request = self.client.post(format!("{}/v1/sql", self.url())).timeout(Duration::from_secs(600));
+        let rows = http::bytes(request.body(query.to_owned())).await?;
+        let rows = rows.split(|byte| *byte == b'\n').filter(|row| !row.is_empty());
+        rows.map(|row| Ok(serde_json::from_slice(row)?)).collect()
     }
 
     /// A page of its own, such as `/metrics`.

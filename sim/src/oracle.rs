@@ -103,7 +103,7 @@ async fn names(world: &World, store: &SharedStore) -> Result<BTreeSet<String>, S
 /// The records of one chain with their offsets, in the order in which the hub gives them out.
 async fn read_back(world: &World, store: &SharedStore, log: &str, epoch: u32) -> Result<Vec<(u64, Kept)>, String> {
     let selection = Selection { epoch: Some(epoch), ..Selection::default() };
-    let mut scan = match Scan::open(store.clone(), AGENT_ID, log, selection).await {
+    let (mut scan, _) = match Scan::open(store.clone(), AGENT_ID, log, selection).await {
         Ok(scan) => scan,
         // Heard of in a hello, and nothing more.
         Err(AccountError::UnknownLog { .. }) => return Ok(Vec::new()),

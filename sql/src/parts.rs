@@ -14,7 +14,7 @@ use crate::border;
 use crate::catalog::{Source, Wanted};
 
 /// Parts that one thread has open at once, so that a source that takes its time is asked for several.
-const OPEN: usize = 4;
+const OPEN: usize = 16;
 
 /// Parts that are read as one partition of a plan.
 pub(crate) struct Parts {

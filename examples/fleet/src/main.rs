@@ -5,13 +5,15 @@
 //! cargo run --release -p pyralog-fleet -- --agents 1000 --interval 60s --for 3m --hubs 2 --nats 3 --storage memory
 //! ```
 //! Each agent is a real sender of the sync protocol with a connection of its own; its ring is simulated. After the steady
-//! phase comes an outage of all hubs and then the storm: every agent ships at the same moment. The account is checked to the record.
+//! phase comes an outage of all hubs and then the storm: every agent ships at the same moment. The account is checked to the record,
+//! also by SQL where the hubs have it.
 
 #![allow(clippy::print_stdout, reason = "the figures are what the program is for")]
 
 mod agent;
 mod device;
 mod figures;
+mod questions;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,6 +58,9 @@ struct Args {
     /// Seconds within which the storm must be over.
     #[arg(long, default_value_t = 600)]
     patience: u64,
+    /// Ask nothing by SQL at the end: for hubs that were built without.
+    #[arg(long)]
+    no_sql: bool,
 }
 
 /// What the servers took so far.
@@ -95,6 +100,9 @@ async fn run(args: &Args) -> Result<()> {
         // An agent is silent between two rounds.
         hub.set("limits.max_connections", "20000");
         hub.set("limits.idle_timeout", "10m");
+        if !args.no_sql {
+            hub.set("sql.timeout", "10m");
+        }
         hub.up().await?;
         hubs.push(hub);
     }
@@ -137,9 +145,12 @@ async fn run(args: &Args) -> Result<()> {
     let drained = tokio::time::timeout(patience, async { while tasks.join_next().await.is_some() {} }).await;
     let (accepted, committed) = account(&devices);
     println!("account: {accepted} accepted, {committed} committed");
-    match drained.is_ok() && accepted == committed {
-        true => Ok(()),
-        false => Err("not all was committed".into()),
+    if drained.is_err() || accepted != committed {
+        return Err("not all was committed".into());
+    }
+    match (args.no_sql, hubs.first()) {
+        (false, Some(hub)) => questions::ask(hub, args.agents, committed).await,
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads parts of chains for the lake: records, receipts, and what is damaged.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use pyralog_lake::{Receipt, Rows, Source, Table};
 use pyralog_sync_protocol::epoch::EpochRecord;
@@ -160,7 +161,8 @@ impl Reading<'_> {
         // From the entry before on, to which the first hash is linked.
         let from_offset = Some(range.start.saturating_sub(1));
         let selection = Selection { epoch: Some(chain.epoch), from_offset, ..Selection::default() };
-        let mut scan = Scan::open(self.store.clone(), chain.agent, chain.log, selection).await?.with_receipts();
+        let scan = Scan::of_chain(self.store.clone(), chain, Arc::default(), selection);
+        let mut scan = scan.await?.with_receipts();
         let mut part = Part { to: range.start, ..Part::default() };
         while part.to < range.end && !part.closed {
             if rows.bytes() >= self.max_bytes && range.end == u64::MAX {

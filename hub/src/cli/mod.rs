@@ -50,8 +50,8 @@ enum Command {
     Agents(ClientArgs),
     /// Show what a hub has of a log: committed, receipted and why, and how far behind it is.
     #[command(
-        after_help = "For every epoch: next offset = committed + receipted. A receipt says exactly which offsets\n\
-                            will never arrive, and why: evicted (the ring was full), expired, lost (the agent's memory\n\
+        after_help = "For every epoch: next offset = committed + receipted. A receipt says exactly which offsets \
+                            will never arrive, and why: evicted (the ring was full), expired, lost (the agent's memory \
                             went with a crash), corrupt. Deleted is what was committed, and retention deleted since."
     )]
     Account(AccountArgs),
@@ -63,21 +63,21 @@ enum Command {
     Read(ReadArgs),
     /// Check a store without a hub: offsets, hashes, objects. Exit code 1 when something is wrong.
     #[command(
-        after_help = "Names the first fault of each log. It cannot see that the last entries of an agent's newest\n\
+        after_help = "Names the first fault of each log. It cannot see that the last entries of an agent's newest \
                             epoch were removed; keep an account from time to time to know where a log stood."
     )]
     Verify(VerifyArgs),
     /// Delete what is too old or too much, oldest first, as `serve` does by its [retention].
     #[command(after_help = "Examples:\n  pyralog-hub trim --store /var/lib/pyralog-hub --max-age 30d --dry-run\n  \
                             pyralog-hub trim --store /var/lib/pyralog-hub --max-bytes 10GiB --log vibration\n\
-                            Deleted are records alone. What was committed and what was lost stays in the account, which also says\n\
+                            Deleted are records alone. What was committed and what was lost stays in the account, which also says \
                             what was deleted. The last entry of each log and epoch always stays. Hubs may be at work meanwhile.")]
     Trim(TrimArgs),
     /// Move what a store holds into Parquet files that any engine reads.
     #[cfg(feature = "lake")]
     #[command(
-        after_help = "Each log becomes a table, LAKE/log=NAME/date=YYYY-MM-DD/*.parquet, with a Delta log beside it; receipts\n\
-                            are LAKE/receipts/. Every record is there once, whatever is killed and however many archivers run.\n\
+        after_help = "Each log becomes a table, LAKE/log=NAME/date=YYYY-MM-DD/*.parquet, with a Delta log beside it; receipts \
+                            are LAKE/receipts/. Every record is there once, whatever is killed and however many archivers run. \
                             With --once, exit code 1 says that something damaged was left out.\n\n\
                             Examples:\n  pyralog-hub archive --store ./pyralog-store --lake ./lake --once\n  \
                             duckdb -c \"SELECT agent, count(*) FROM './lake/log=climate/date=*/*.parquet' GROUP BY agent\""
@@ -86,13 +86,13 @@ enum Command {
     /// Ask what is stored by SQL: each log is a table, as are _agents and _receipts.
     #[cfg(feature = "sql")]
     #[command(
-        after_help = "A log's table has the columns agent, epoch, offset, time, time_nanos, those of the log, and date. Its rows are\n\
-                            all that the store and the lake have, each once. Conditions on agent, time and date decide what is read\n\
-                            at all. Names with capitals or signs need double quotes. SHOW TABLES lists tables, DESCRIBE their columns.\n\
+        after_help = "A log's table has the columns agent, epoch, offset, time, time_nanos, those of the log, and date. Its rows are \
+                            all that the store and the lake have, each once. Conditions on agent, time and date decide what is read \
+                            at all. Names with capitals or signs need double quotes. SHOW TABLES lists tables, DESCRIBE their columns. \
                             With --store (or --lake) no hub is needed; else the hub at --url is asked.\n\n\
                             Examples:\n  pyralog-hub sql \"SELECT agent, count(*), max(time) FROM climate GROUP BY agent\"\n  \
                             pyralog-hub sql \"SELECT * FROM climate WHERE time >= now() - INTERVAL '1 hour'\" --format csv\n  \
-                            pyralog-hub sql \"SELECT reason, sum(records) FROM _receipts GROUP BY reason\" --store ./pyralog-store"
+                            pyralog-hub sql \"SELECT * FROM _receipts\" --store ./pyralog-store"
     )]
     Sql(SqlArgs),
     /// Make and list tokens.

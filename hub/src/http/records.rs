@@ -66,10 +66,10 @@ pub(super) async fn records(
         let error = "the hub serves all the readers that it takes; try again soon";
         return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after(1));
     };
-    let scan = Scan::open(app.inner.store.clone(), &agent, &log, selection).await?;
-    let writer = RecordsWriter::new(format, scan.schema(), true);
+    let (scan, schema) = Scan::open(app.inner.store.clone(), &agent, &log, selection).await?;
+    let writer = RecordsWriter::new(format, &schema, true);
     let skip = skip.unwrap_or(false);
-    let columns = scan.schema().columns().len() + 3;
+    let columns = schema.columns().len() + 3;
     let deleted = named(scan.deleted());
     let rows_per_chunk = (CELLS_PER_CHUNK / columns).max(1);
     let mut out = Outgoing {

@@ -14,9 +14,6 @@ use crate::store::{Chain, SharedStore, StoreError};
 /// Entries that are asked for at once, at most.
 const MOST: usize = 64;
 
-/// Bytes that are read ahead, about: where entries are large, fewer are asked for.
-const BYTES: usize = 4 << 20;
-
 /// An entry with its base; `None` where nothing is.
 pub(super) type Fetched = (u64, Result<Option<Bytes>, StoreError>);
 
@@ -33,14 +30,16 @@ pub(super) struct Ahead {
     asked: FuturesOrdered<Fetch>,
     /// How many to ask for at once: one at first, since a reader may want no more.
     window: usize,
+    /// Bytes to read ahead, about: where entries are large, fewer are asked for.
+    bytes: usize,
     /// Bytes of a large one of those that came lately.
     large: usize,
 }
 
 impl Ahead {
-    pub(super) fn new(store: SharedStore, agent: Arc<str>, log: Arc<str>, epoch: u32) -> Self {
+    pub(super) fn new(store: SharedStore, agent: Arc<str>, log: Arc<str>, epoch: u32, bytes: usize) -> Self {
         let (bases, asked) = (VecDeque::new(), FuturesOrdered::new());
-        Self { store, agent, log, epoch, bases, asked, window: 1, large: 0 }
+        Self { store, agent, log, epoch, bases, asked, window: 1, bytes, large: 0 }
     }
 
     /// Adds bases above all that came before.
@@ -50,7 +49,7 @@ impl Ahead {
 
     /// The next entry; `None` when all bases were used up.
     pub(super) async fn next(&mut self) -> Option<Fetched> {
-        let room = (BYTES / self.large.max(1)).clamp(1, MOST).min(self.window);
+        let room = (self.bytes / self.large.max(1)).clamp(1, MOST).min(self.window);
         while self.asked.len() < room
             && let Some(base) = self.bases.pop_front()
         {
@@ -74,6 +73,8 @@ mod tests {
     use super::*;
     use crate::store::open_directory;
 
+    const BYTES: usize = 4 << 20;
+
     #[tokio::test]
     async fn entries_come_in_order_few_at_first_and_few_where_they_are_large() {
         let folder = tempfile::tempdir().unwrap();
@@ -83,7 +84,7 @@ mod tests {
             let len = if base < 70 { 10 } else { BYTES / 3 };
             store.commit(chain, base, vec![base as u8; len].into()).await.unwrap();
         }
-        let mut ahead = Ahead::new(store, "a".into(), "x".into(), 1);
+        let mut ahead = Ahead::new(store, "a".into(), "x".into(), 1, BYTES);
         ahead.extend((0..100).collect());
         let mut asked = Vec::new();
         for expected in 0..100 {

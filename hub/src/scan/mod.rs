@@ -32,10 +32,14 @@ mod ahead;
 mod schemas;
 
 use ahead::{Ahead, Fetched};
+pub use schemas::Schemas;
 use schemas::schemas;
 
 /// Names of entries fetched at once.
 const PAGE: usize = 4_096;
+
+/// Bytes of entries that are read ahead, about: where entries are large, fewer are asked for.
+const AHEAD: usize = 4 << 20;
 
 /// Marks of retention looked up at once.
 const AT_ONCE: usize = 16;
@@ -124,6 +128,29 @@ enum Next {
     End,
 }
 
+/// Why an entry cannot be given out.
+enum Fault {
+    /// It is damaged, and the scan goes on behind it.
+    Damaged(String),
+    /// The store failed, and so does the scan.
+    Store(StoreError),
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Self::Damaged(reason)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged { reason, .. } => Self::Damaged(reason),
+            error @ StoreError::Unavailable { .. } => Self::Store(error),
+        }
+    }
+}
+
 /// An epoch still to read, with the mark of what retention deleted of it; or what is wrong with that mark.
 type Epoch = (u32, Result<Option<TrimMark>, StoreError>);
 
@@ -133,12 +160,16 @@ pub struct Scan {
     agent: Arc<str>,
     log: Arc<str>,
     selection: Selection,
-    schemas: HashMap<[u8; 8], Schema>,
-    union: Schema,
+    /// Those known when it began, which may be other chains' too.
+    schemas: Arc<Schemas>,
+    /// Those looked up since; `None` is missing.
+    newer: HashMap<[u8; 8], Option<Schema>>,
     epochs: VecDeque<Epoch>,
     deleted: Vec<Deleted>,
     /// The epoch being read, and its entries.
     epoch: u32,
+    /// Bytes to read ahead.
+    room: usize,
     ahead: Ahead,
     /// An entry that is to be looked at again.
     held: Option<Fetched>,
@@ -153,30 +184,58 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Stands before the first wanted record; fails for an unknown log.
-    pub async fn open(store: SharedStore, agent: &str, log: &str, selection: Selection) -> Result<Self, AccountError> {
+    /// Stands before the first wanted record; fails for an unknown log. Comes with a schema that covers all that is wanted.
+    pub async fn open(
+        store: SharedStore,
+        agent: &str,
+        log: &str,
+        selection: Selection,
+    ) -> Result<(Self, Schema), AccountError> {
         let mut epochs: VecDeque<_> = store.log_epochs(agent, log).await?.into();
         if epochs.is_empty() {
             return Err(unknown_log(&*store, agent, log).await);
         }
         epochs.retain(|epoch| selection.epoch.is_none_or(|only| *epoch == only));
         let (schemas, union) = schemas(&*store, agent, log, &epochs).await?;
+        Ok((Self::over(store, agent, log, epochs, Arc::new(schemas), selection).await?, union))
+    }
+
+    /// Stands before the first wanted record of a chain that is known to be there. Of its schemas those that `schemas` lacks are looked up
+    /// when a segment needs them.
+    pub async fn of_chain(
+        store: SharedStore,
+        chain: Chain<'_>,
+        schemas: Arc<Schemas>,
+        selection: Selection,
+    ) -> Result<Self, StoreError> {
+        Self::over(store, chain.agent, chain.log, [chain.epoch].into(), schemas, selection).await
+    }
+
+    async fn over(
+        store: SharedStore,
+        agent: &str,
+        log: &str,
+        epochs: VecDeque<u32>,
+        schemas: Arc<Schemas>,
+        selection: Selection,
+    ) -> Result<Self, StoreError> {
         let marks: Vec<_> = epochs.into_iter().map(|epoch| marked(&*store, Chain { agent, epoch, log })).collect();
         let epochs: VecDeque<_> = stream::iter(marks).buffered(AT_ONCE).try_collect().await?;
         let marks = epochs.iter().filter_map(|(epoch, mark)| Some((*epoch, (*mark.as_ref().ok()?)?)));
         let deleted = marks.filter_map(|(epoch, mark)| deleted(&selection, epoch, &mark)).collect();
         let (agent, log): (Arc<str>, Arc<str>) = (agent.into(), log.into());
         Ok(Self {
-            ahead: Ahead::new(SharedStore::clone(&store), Arc::clone(&agent), Arc::clone(&log), 0),
+            ahead: Ahead::new(SharedStore::clone(&store), Arc::clone(&agent), Arc::clone(&log), 0, AHEAD),
             store,
             agent,
             log,
             selection,
             schemas,
-            union,
+            newer: HashMap::new(),
             epochs,
             deleted,
             epoch: 0,
+            room: AHEAD,
             held: None,
             below: 0,
             list_from: None,
@@ -191,9 +250,9 @@ impl Scan {
         Self { receipts: true, ..self }
     }
 
-    /// A schema that covers every segment of the log.
-    pub fn schema(&self) -> &Schema {
-        &self.union
+    /// Reads no more than about so many bytes ahead: for those who read many chains at once.
+    pub fn with_room(self, room: usize) -> Self {
+        Self { room, ..self }
     }
 
     /// What was selected, and deleted by retention, as far as that is known. It grows when retention is at work meanwhile.
@@ -224,17 +283,17 @@ impl Scan {
             }
             let taken = match entry {
                 Ok(Some(entry)) => self.take(base, entry).await,
-                Ok(None) => Err("it is a folder, or was just removed".into()),
-                Err(StoreError::Damaged { reason, .. }) => Err(reason),
-                Err(error) => return Err(error),
+                Ok(None) => Err(Fault::Damaged("it is a folder, or was just removed".into())),
+                Err(error) => Err(error.into()),
             };
             match taken {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
-                Err(reason) => {
+                Err(Fault::Damaged(reason)) => {
                     self.before = None;
                     return Ok(Some(Found::Damaged(self.damage(base, reason))));
                 }
+                Err(Fault::Store(error)) => return Err(error),
             }
         }
         Ok(None)
@@ -303,7 +362,8 @@ impl Scan {
         mark: Result<Option<TrimMark>, StoreError>,
     ) -> Result<Option<Damage>, StoreError> {
         self.epoch = epoch;
-        self.ahead = Ahead::new(SharedStore::clone(&self.store), Arc::clone(&self.agent), Arc::clone(&self.log), epoch);
+        let (store, agent, log) = (SharedStore::clone(&self.store), Arc::clone(&self.agent), Arc::clone(&self.log));
+        self.ahead = Ahead::new(store, agent, log, epoch, self.room);
         let (mark, damage) = match mark {
             Ok(mark) => (mark, None),
             Err(StoreError::Damaged { name, reason }) => (None, Some(Damage { name, epoch, offset: 0, reason })),
@@ -324,10 +384,10 @@ impl Scan {
     }
 
     /// Checks an entry and decodes its wanted records.
-    async fn take(&mut self, base: u64, bytes: Bytes) -> Result<Option<Found>, String> {
+    async fn take(&mut self, base: u64, bytes: Bytes) -> Result<Option<Found>, Fault> {
         let entry = Entry::decode(&bytes).map_err(|error| error.to_string())?;
         if entry.base != base {
-            return Err(format!("it holds the entry of offset {}", entry.base));
+            return Err(Fault::Damaged(format!("it holds the entry of offset {}", entry.base)));
         }
         let content = entry.content().map_err(|error| error.to_string())?;
         let before = self.before.replace(entry.tip);
@@ -340,18 +400,17 @@ impl Scan {
         };
         let meta = segment.meta;
         if before.is_some_and(|before| link(before.hash, &meta, segment.body) != segment.hash) {
-            return Err("its hash does not follow from the entry before it".into());
+            return Err(Fault::Damaged("its hash does not follow from the entry before it".into()));
         }
         let starts_late = self.selection.from.is_some_and(|from| meta.max_time < from);
         let ends_early = self.selection.to.is_some_and(|to| meta.min_time >= to);
         if starts_late || ends_early || self.selection.from_offset.is_some_and(|from| meta.end() <= from) {
             return Ok(None);
         }
-        let fingerprint = meta.schema.0;
-        let schema =
-            self.schemas.get(&fingerprint).cloned().ok_or_else(|| {
-                format!("its schema {} is missing or damaged, or not noted for this log", meta.schema)
-            })?;
+        let schema = self
+            .schema(meta.schema.0)
+            .await?
+            .ok_or_else(|| format!("its schema {} is missing or damaged, or not noted for this log", meta.schema))?;
         let body = bytes.slice_ref(segment.body);
         let batch = unpack(body, meta, schema.clone()).await?;
         let rows = self.wanted(&batch, meta.base);
@@ -360,6 +419,23 @@ impl Scan {
         }
         let segment = Segment { epoch: self.epoch, base: meta.base, batch, schema, rows };
         Ok(Some(Found::Segment(Box::new(segment))))
+    }
+
+    /// A schema of the chain; `None` where it is missing.
+    async fn schema(&mut self, fingerprint: [u8; 8]) -> Result<Option<Schema>, Fault> {
+        if let Some(known) = self.schemas.get(&fingerprint) {
+            return Ok(Some(known.clone()));
+        }
+        if !self.newer.contains_key(&fingerprint) {
+            let found = schemas(&*self.store, &self.agent, &self.log, &[self.epoch].into()).await;
+            let (found, _) = found.map_err(|error| match error {
+                AccountError::Store(error) => error.into(),
+                error => Fault::Damaged(error.to_string()),
+            })?;
+            self.newer.extend(found.into_iter().map(|(fingerprint, schema)| (fingerprint, Some(schema))));
+            self.newer.entry(fingerprint).or_insert(None);
+        }
+        Ok(self.newer.get(&fingerprint).cloned().flatten())
     }
 
     /// The runs of rows that the selection wants, counted against its limit.

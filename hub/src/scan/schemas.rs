@@ -11,13 +11,16 @@ use crate::store::{Chain, Store, StoreError};
 /// Most columns of one answer. One segment has at most 512; a log may have had others in each epoch.
 const MAX_UNION: usize = 4_096;
 
+/// Schemas by their fingerprints.
+pub type Schemas = HashMap<[u8; 8], Schema>;
+
 /// The schemas of some epochs of a log, and one that covers them all.
 pub(super) async fn schemas(
     store: &dyn Store,
     agent: &str,
     log: &str,
     epochs: &VecDeque<u32>,
-) -> Result<(HashMap<[u8; 8], Schema>, Schema), AccountError> {
+) -> Result<(Schemas, Schema), AccountError> {
     let (mut known, mut union) = (HashMap::new(), Schema::empty());
     for epoch in epochs {
         let mut newer = Vec::new();

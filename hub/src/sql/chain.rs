@@ -1,13 +1,18 @@
 //! Rows of one chain that are not in the lake.
 
+use std::sync::Arc;
+
 use futures_util::stream::{self, StreamExt};
 use pyralog_sql::{IpcStream, SourceError, Wanted};
 use pyralog_sync_protocol::epoch::EpochRecord;
 
 use super::log::{Fresh, Log};
-use super::{border, of_account, of_lake, of_store};
+use super::{border, of_lake, of_store};
 use crate::scan::{Found, Scan, Segment, Selection};
-use crate::store::StoreError;
+use crate::store::{Chain, StoreError};
+
+/// Bytes of a chain's entries that are read ahead, about: several chains are read at once.
+const AHEAD: usize = 1 << 20;
 
 /// Rows that cross over at once.
 const ROWS: usize = 16_384;
@@ -79,10 +84,11 @@ impl Reading {
 
     async fn open(&mut self) -> Result<Scan, SourceError> {
         let Wanted { from, to, limit } = self.wanted;
-        let (epoch, from_offset) = (Some(self.chain.epoch), Some(self.chain.mark.next));
-        let selection = Selection { epoch, from_offset, from, to, limit };
-        let scan = Scan::open(self.log.store.clone(), &self.chain.agent, &self.log.log, selection).await;
-        scan.map_err(of_account)
+        let Fresh { agent, epoch, mark } = &self.chain;
+        let selection = Selection { epoch: Some(*epoch), from_offset: Some(mark.next), from, to, limit };
+        let chain = Chain { agent, epoch: *epoch, log: &self.log.log };
+        let scan = Scan::of_chain(self.log.store.clone(), chain, Arc::clone(&self.log.schemas), selection).await;
+        Ok(scan.map_err(of_store)?.with_room(AHEAD))
     }
 
     /// Whether the lake was filled from this store.

@@ -1,6 +1,5 @@
 //! A log's table: which of it is in the lake, and which in the store alone.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use pyralog_sql::{Bounds, IpcStream, Part, Source, SourceError, Table, Wanted};
 use super::chain::Reading;
 use super::{Notes, Tables, border, of_lake, of_store};
 use crate::fleet;
+use crate::scan::Schemas;
 use crate::store::{Chain, SharedStore, StoreError};
 
 /// Most chains of one table: what is known of each is in memory.
@@ -50,6 +50,8 @@ pub(super) struct Log {
     pub(super) chains: Arc<[Fresh]>,
     holes: Arc<[Hole]>,
     pub(super) shape: Arc<Shape>,
+    /// All that its chains have noted.
+    pub(super) schemas: Arc<Schemas>,
     pub(super) notes: Arc<Notes>,
 }
 
@@ -76,7 +78,7 @@ pub(super) async fn table(tables: &Tables, log: &str) -> Result<Option<Table>, S
     let holes: Vec<_> =
         holes.into_iter().map(|(agent, epoch, from, to)| Hole { agent, epoch, offsets: from..to }).collect();
     let shape = archived.as_ref().map(|table| table.shape()).unwrap_or_default();
-    let shape = widened(tables, log, shape, &fresh).await?;
+    let (shape, schemas) = widened(tables, log, shape, &fresh).await?;
     let of_chains = fresh.iter().map(|chain| part(&chain.agent, chain.epoch));
     let parts = of_chains.chain(holes.iter().map(|hole| part(&hole.agent, hole.epoch))).collect();
     let schema = border::schema(&shape.schema())?;
@@ -88,24 +90,30 @@ pub(super) async fn table(tables: &Tables, log: &str) -> Result<Option<Table>, S
         chains: fresh.into(),
         holes: holes.into(),
         shape: Arc::new(shape),
+        schemas: Arc::new(schemas),
         notes: Arc::clone(&tables.notes),
     };
     let files = files.into_iter().map(file).collect();
     Ok(Some(Table { schema, has_date: true, files, parts, source: Arc::new(source) }))
 }
 
-/// The columns of the lake's table, and those that are in the store alone.
-async fn widened(tables: &Tables, log: &str, mut shape: Shape, fresh: &[Fresh]) -> Result<Shape, SourceError> {
+/// The columns of the lake's table and those that are in the store alone, with the schemas of the latter.
+async fn widened(
+    tables: &Tables,
+    log: &str,
+    mut shape: Shape,
+    fresh: &[Fresh],
+) -> Result<(Shape, Schemas), SourceError> {
     let store = &*tables.store;
     let noted = fresh.iter().map(|chain| async move {
         let noted = store.noted_schemas(Chain { agent: &chain.agent, epoch: chain.epoch, log }).await?;
         Ok::<_, StoreError>((chain, noted))
     });
     let mut noted = stream::iter(noted.collect::<Vec<_>>()).buffered(fleet::AT_ONCE);
-    let (mut known, mut schemas) = (HashSet::new(), Vec::new());
+    let mut known = Schemas::new();
     while let Some((chain, noted)) = noted.try_next().await.map_err(of_store)? {
         for fingerprint in noted {
-            if known.contains(&fingerprint) {
+            if known.contains_key(&fingerprint) {
                 continue;
             }
             // What is missing here is reported where a segment needs it.
@@ -115,14 +123,14 @@ async fn widened(tables: &Tables, log: &str, mut shape: Shape, fresh: &[Fresh]) 
             };
             let schema = stored.and_then(|bytes| Schema::from_bytes(&bytes).ok());
             if let Some(schema) = schema.filter(|schema| schema.fingerprint() == fingerprint) {
-                known.insert(fingerprint);
-                schemas.push((schema.columns().len(), fingerprint, schema));
+                known.insert(fingerprint, schema);
             }
         }
     }
     // Schemas of an epoch only widen, so the narrow ones came first; and the order must not depend on who is asked first.
-    schemas.sort_by_key(|(columns, fingerprint, _)| (*columns, *fingerprint));
-    for (_, _, schema) in schemas {
+    let mut ordered: Vec<_> = known.iter().collect();
+    ordered.sort_by_key(|(fingerprint, schema)| (schema.columns().len(), **fingerprint));
+    for (_, schema) in ordered {
         shape.widen(&schema.arrow());
         let columns = shape.schema().fields().len();
         if columns > MAX_COLUMNS {
@@ -130,7 +138,7 @@ async fn widened(tables: &Tables, log: &str, mut shape: Shape, fresh: &[Fresh]) 
             return Err(SourceError::Refused(format!("{error}; read it agent by agent (`pyralog-hub read`)")));
         }
     }
-    Ok(shape)
+    Ok((shape, known))
 }
 
 fn part(agent: &str, epoch: u32) -> Part {

@@ -59,6 +59,16 @@ async fn a_chain_is_found_by_any_offset() {
         assert_eq!(store.bases(CHAIN, 8, 2).await.unwrap(), [14, 21]);
         assert_eq!(store.bases(CHAIN, 0, 1_000).await.unwrap(), (0..100).map(|n| n * 7).collect::<Vec<_>>());
         assert!(store.bases(CHAIN, 701, 10).await.unwrap().is_empty());
+        // Short listings are read one by one, and long ones by a consumer behind that.
+        for from in [0, 1, 7, 300, 570, 581, 588, 595, 692, 693, 694] {
+            for limit in [1, 15, 16, 17, 18, 1_000] {
+                let expected: Vec<_> = (0..100).map(|n| n * 7).filter(|base| *base >= from).take(limit).collect();
+                assert_eq!(store.bases(CHAIN, from, limit).await.unwrap(), expected, "{limit} from {from}");
+                let sizes = store.entry_sizes(CHAIN, from, limit).await.unwrap();
+                let size = |base| (base, entry(base, base + 7).len() as u64);
+                assert_eq!(sizes, expected.into_iter().map(size).collect::<Vec<_>>(), "{limit} from {from}");
+            }
+        }
     }
     let fresh = open(&store.address()).await.unwrap();
     for offset in [0, 6, 7, 350, 351, 692, 693, 5_000] {

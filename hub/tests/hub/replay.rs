@@ -30,7 +30,7 @@ async fn filled(store: SharedStore) -> SharedStore {
 
 async fn took(what: &str, store: &SharedStore, selection: Selection, expected: usize) {
     let began = Instant::now();
-    let mut scan = Scan::open(SharedStore::clone(store), "board-17", "climate", selection).await.unwrap();
+    let (mut scan, _) = Scan::open(SharedStore::clone(store), "board-17", "climate", selection).await.unwrap();
     let mut rows = 0;
     while let Some(found) = scan.next().await.unwrap() {
         let Found::Segment(segment) = found else { panic!("{found:?}") };

@@ -29,6 +29,11 @@ const LISTING: Duration = Duration::from_secs(30);
 /// How often a listing may fail before its reader is told.
 const LISTING_FAILURES: usize = 5;
 
+/// Messages that a listing reads one by one, and their bytes, before it has the servers make a consumer: that takes each of them a
+/// round of agreement, and most chains have few entries behind what their reader knows.
+const STEPS: usize = 16;
+const STEP_BYTES: usize = 256 << 10;
+
 /// Ends of chains, and places of entries, remembered at most.
 const REMEMBERED: usize = 32_768;
 
@@ -229,11 +234,8 @@ impl Entries {
     /// Up to `limit` entries from base `from` on, ascending.
     pub(super) async fn list(&self, subject: &str, from: u64, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let limit = limit.min(MAX_PAGE);
-        let mut bases = Vec::new();
-        let mut start = match from {
-            0 => 1,
-            _ => self.find(subject, from).await?.map_or(1, |held| held.sequence),
-        };
+        let (mut bases, start) = self.walk(subject, from, limit).await?;
+        let Some(mut start) = start else { return Ok(bases) };
         let mut failures = LISTING_FAILURES;
         // What serves the listing may lag behind the leader.
         for _ in 0..TRIES {
@@ -262,6 +264,44 @@ impl Entries {
         Ok(bases)
     }
 
+    /// The first of these entries, with the sequence from which on others have to be listed; `None` when these are all.
+    async fn walk(&self, subject: &str, from: u64, limit: usize) -> Result<(Vec<Listed>, Option<u64>), StoreError> {
+        let Some(last) = self.connection.last(&self.stream, subject).await? else { return Ok((Vec::new(), None)) };
+        let last = held(last)?;
+        let mut listed = Vec::new();
+        if last.base < from {
+            return Ok((listed, None));
+        }
+        let found = if from > 0 { self.find(subject, from).await? } else { None };
+        let mut at = match found {
+            Some(found) => Some(found),
+            // All that is left begins above.
+            None => self.connection.next(&self.stream, subject, 1).await?.map(held).transpose()?,
+        };
+        let (mut steps, mut bytes) = (0, 0);
+        while let Some(found) = at {
+            if found.base >= from {
+                listed.push(self.placed(subject, found.base, found.sequence, found.object.len() as u64));
+            }
+            if found.sequence >= last.sequence || listed.len() >= limit {
+                return Ok((listed, None));
+            }
+            let next = found.sequence + 1;
+            (steps, bytes) = (steps + 1, bytes + found.object.len());
+            if steps >= STEPS || bytes >= STEP_BYTES {
+                return Ok((listed, Some(next)));
+            }
+            at = self.connection.next(&self.stream, subject, next).await?.map(held).transpose()?;
+        }
+        Ok((listed, None))
+    }
+
+    /// Remembers where an entry is, whose message has `size` bytes.
+    fn placed(&self, subject: &str, base: u64, sequence: u64, size: u64) -> Listed {
+        lock(&self.places).put((Box::from(subject), base), sequence);
+        Listed { base, sequence, size: size.saturating_sub(seal::LEN as u64) }
+    }
+
     /// Entries from sequence `start` on: headers alone travel.
     async fn listed(&self, subject: &str, start: u64, limit: usize) -> Result<Vec<Listed>, StoreError> {
         let failed = |error: &dyn std::error::Error| self.connection.failed("list", subject, chain_of(error));
@@ -286,10 +326,9 @@ impl Entries {
                 let message = message.map_err(|error| failed(&*error))?;
                 let sequence = message.info().map_err(|error| failed(&*error))?.stream_sequence;
                 let base = base_of(message.headers.as_ref(), &message.subject, sequence)?;
-                lock(&self.places).put((Box::from(subject), base), sequence);
                 let size = message.headers.as_ref().and_then(|headers| headers.get(NATS_MESSAGE_SIZE));
                 let size: u64 = size.and_then(|size| size.as_str().parse().ok()).unwrap_or_default();
-                found.push(Listed { base, sequence, size: size.saturating_sub(seal::LEN as u64) });
+                found.push(self.placed(subject, base, sequence, size));
                 left -= 1;
             }
             if found.len() == before {
