@@ -7,13 +7,13 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicro
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use pyralog_sql::{Bounds, IpcStream, Part, Source, SourceError, Table, Wanted};
 
 use super::{Notes, Tables, border, of_account, of_store};
 use crate::account::{self, AccountError, AgentSummary, ReceiptAccount};
 use crate::fleet;
-use crate::store::{Chain, SharedStore, StoreError};
+use crate::store::{Chain, OwnedChain, SharedStore, StoreError};
 
 /// Receipts of one chain that a query takes: they are in memory at once.
 const MAX_RECEIPTS: usize = 1_000_000;
@@ -31,16 +31,8 @@ pub(super) async fn agents(tables: &Tables) -> Result<Table, SourceError> {
 /// A table with a row for each receipt. They are never deleted from the store, so the lake has none that it has not.
 pub(super) async fn receipts(tables: &Tables) -> Result<Table, SourceError> {
     let store = &*tables.store;
-    let logs = fleet::logs(store).await.map_err(of_store)?;
-    let pairs = logs.into_iter().flat_map(|(log, agents)| agents.into_iter().map(move |agent| (log.clone(), agent)));
-    let asked = pairs.map(|(log, agent)| async move {
-        let epochs = store.log_epochs(&agent, &log).await?;
-        Ok::<_, StoreError>(epochs.into_iter().map(move |epoch| (agent.clone(), epoch, log.clone())))
-    });
-    let chains: Vec<_> =
-        stream::iter(asked.collect::<Vec<_>>()).buffered(fleet::AT_ONCE).try_collect().await.map_err(of_store)?;
-    let chains: Vec<_> = chains.into_iter().flatten().collect();
-    let parts = chains.iter().map(|(agent, epoch, log)| {
+    let chains = fleet::all_chains(store).await.map_err(of_store)?;
+    let parts = chains.iter().map(|OwnedChain { agent, epoch, log }| {
         let epoch = i64::from(*epoch);
         Part { bounds: Bounds { agent: same(agent), log: same(log), epoch: Some((epoch, epoch)), ..Bounds::default() } }
     });
@@ -84,7 +76,7 @@ impl Source for Agents {
 #[derive(Clone)]
 struct Receipts {
     store: SharedStore,
-    chains: Arc<[(String, u32, String)]>,
+    chains: Arc<[OwnedChain]>,
     notes: Arc<Notes>,
 }
 
@@ -97,13 +89,13 @@ impl Source for Receipts {
     fn part(&self, index: usize, _: Wanted) -> IpcStream {
         let of = self.clone();
         let rows = async move {
-            let Some((agent, epoch, log)) = of.chains.get(index) else { return Ok(None) };
-            let chain = Chain { agent, epoch: *epoch, log };
+            let Some(chain) = of.chains.get(index).map(OwnedChain::borrow) else { return Ok(None) };
             let account = match account::epoch_account(&*of.store, chain, 0, Some(MAX_RECEIPTS)).await {
                 Err(error) => return met(&of.notes, error).map(|()| None),
                 Ok(account) => account,
             };
             if account.receipts_omitted > 0 {
+                let Chain { agent, epoch, log } = chain;
                 let error =
                     format!("agent {agent:?}, epoch {epoch}, log {log:?} has more than {MAX_RECEIPTS} receipts");
                 return Err(SourceError::Refused(format!("{error}; leave it out by WHERE, or read its account")));

@@ -1,5 +1,6 @@
 //! A log's table: which of it is in the lake, and which in the store alone.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::chain::Reading;
 use super::{Notes, Tables, border, of_lake, of_store};
 use crate::fleet;
 use crate::scan::Schemas;
-use crate::store::{Chain, SharedStore, StoreError};
+use crate::store::{Chain, OwnedChain, SharedStore, Store, StoreError};
 
 /// Most chains of one table: what is known of each is in memory.
 const MAX_CHAINS: usize = 1_000_000;
@@ -72,7 +73,8 @@ pub(super) async fn table(tables: &Tables, log: &str) -> Result<Option<Table>, S
         return Err(SourceError::Refused(error));
     }
     let mark = |agent: &str, epoch| archived.as_ref().map(|table| table.mark(agent, epoch)).unwrap_or_default();
-    let fresh = chains.into_iter().map(|(agent, epoch)| Fresh { mark: mark(&agent, epoch), agent, epoch });
+    let fresh =
+        chains.into_iter().map(|OwnedChain { agent, epoch, .. }| Fresh { mark: mark(&agent, epoch), agent, epoch });
     let fresh: Vec<_> = fresh.filter(|chain| !chain.mark.closed).collect();
     let holes = archived.as_ref().map(|table| table.damaged()).unwrap_or_default();
     let holes: Vec<_> =
@@ -105,19 +107,14 @@ async fn widened(
     fresh: &[Fresh],
 ) -> Result<(Shape, Schemas), SourceError> {
     let store = &*tables.store;
-    let noted = fresh.iter().map(|chain| async move {
-        let noted = store.noted_schemas(Chain { agent: &chain.agent, epoch: chain.epoch, log }).await?;
-        Ok::<_, StoreError>((chain, noted))
-    });
-    let mut noted = stream::iter(noted.collect::<Vec<_>>()).buffered(fleet::AT_ONCE);
     let mut known = Schemas::new();
-    while let Some((chain, noted)) = noted.try_next().await.map_err(of_store)? {
+    for (agent, noted) in noted(store, log, fresh).await.map_err(of_store)? {
         for fingerprint in noted {
             if known.contains_key(&fingerprint) {
                 continue;
             }
             // What is missing here is reported where a segment needs it.
-            let stored = match store.schema(&chain.agent, fingerprint).await {
+            let stored = match store.schema(agent, fingerprint).await {
                 Err(StoreError::Damaged { .. }) => None,
                 other => other.map_err(of_store)?,
             };
@@ -139,6 +136,28 @@ async fn widened(
         }
     }
     Ok((shape, known))
+}
+
+/// The schemas noted for chains of a log, with an agent that has them.
+async fn noted<'a>(
+    store: &dyn Store,
+    log: &str,
+    chains: &'a [Fresh],
+) -> Result<Vec<(&'a str, Vec<[u8; 8]>)>, StoreError> {
+    if let Some(noted) = store.all_notes(log).await? {
+        let agents = chains.iter().map(|Fresh { agent, epoch, .. }| ((agent.as_str(), *epoch), agent.as_str()));
+        let agents: HashMap<_, _> = agents.collect();
+        let found = noted.iter().filter_map(|(chain, schema)| {
+            let agent = agents.get(&(chain.agent.as_str(), chain.epoch))?;
+            Some((*agent, vec![*schema]))
+        });
+        return Ok(found.collect());
+    }
+    let noted = chains.iter().map(|Fresh { agent, epoch, .. }| async move {
+        let noted = store.noted_schemas(Chain { agent, epoch: *epoch, log }).await?;
+        Ok((agent.as_str(), noted))
+    });
+    stream::iter(noted.collect::<Vec<_>>()).buffered(fleet::AT_ONCE).try_collect().await
 }
 
 fn part(agent: &str, epoch: u32) -> Part {

@@ -48,6 +48,24 @@ pub struct Chain<'a> {
     pub log: &'a str,
 }
 
+/// A [`Chain`] with names of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OwnedChain {
+    /// The agent's id.
+    pub agent: String,
+    /// The epoch in which the offsets count.
+    pub epoch: u32,
+    /// The log's name.
+    pub log: String,
+}
+
+impl OwnedChain {
+    /// The chain.
+    pub fn borrow(&self) -> Chain<'_> {
+        Chain { agent: &self.agent, epoch: self.epoch, log: &self.log }
+    }
+}
+
 /// Where the objects of one kind are kept; each has a number there, so that place and number name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place<'a> {
@@ -244,6 +262,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// The epochs in which `log` has entries, ascending.
     fn log_epochs<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<u32>>;
+
+    /// All chains, or those of one log, in no order, where the store can tell them at once; `None` where agents have to be asked one by one.
+    fn all_chains<'a>(&'a self, _log: Option<&'a str>) -> StoreFuture<'a, Option<Vec<OwnedChain>>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    /// The schemas noted for all chains of a log, likewise.
+    fn all_notes<'a>(&'a self, _log: &'a str) -> StoreFuture<'a, Option<Vec<(OwnedChain, [u8; 8])>>> {
+        Box::pin(async { Ok(None) })
+    }
 
     /// The name of the entry which begins at `base`.
     fn entry_name(&self, chain: Chain<'_>, base: u64) -> String {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pyralog_e2e::nats::Cluster;
 use pyralog_hub::retention::{Budget, Limits, Trim};
 use pyralog_hub::run::Running;
-use pyralog_hub::store::{self, Chain, OpenError, Put, SharedStore, StoreUrl};
+use pyralog_hub::store::{self, Chain, OpenError, OwnedChain, Put, SharedStore, StoreUrl};
 use pyralog_hub::verify::{Scope, verify};
 use pyralog_sync_protocol::cursor::Cursor;
 use pyralog_sync_protocol::entry::{Entry, Tip};
@@ -79,6 +79,36 @@ async fn a_chain_is_found_by_any_offset() {
     assert_eq!(fresh.entry(CHAIN, 8).await.unwrap(), None);
     assert_eq!(fresh.logs("a", None, 10).await.unwrap(), ["climate", "other"]);
     assert_eq!(fresh.log_epochs("a", "climate").await.unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn all_chains_and_their_schemas_are_listed_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(folder.path(), 1).await.unwrap();
+    let store = open(&format!("{}?shards=2", cluster.url("FLEET"))).await.unwrap();
+    assert_eq!(store.all_chains(None).await.unwrap(), Some(vec![]));
+    let mut written = Vec::new();
+    for agent in ["a", "b.c", "ü *", "d>"] {
+        for (epoch, log) in [(1, "climate"), (3, "climate"), (3, "cli.mate")] {
+            let chain = Chain { agent, epoch, log };
+            store.note_schema(chain, [epoch as u8; 8]).await.unwrap();
+            assert_eq!(store.commit(chain, 0, entry(0, 7)).await.unwrap(), Put::Created);
+            written.push(OwnedChain { agent: agent.into(), epoch, log: log.into() });
+        }
+    }
+    written.sort();
+    let sorted = |chains: Option<Vec<OwnedChain>>| {
+        let mut chains = chains.unwrap();
+        chains.sort();
+        chains
+    };
+    assert_eq!(sorted(store.all_chains(None).await.unwrap()), written);
+    written.retain(|chain| chain.log == "climate");
+    assert_eq!(sorted(store.all_chains(Some("climate")).await.unwrap()), written);
+    let mut notes = store.all_notes("climate").await.unwrap().unwrap();
+    notes.sort();
+    assert_eq!(notes, written.into_iter().map(|chain| (chain.clone(), [chain.epoch as u8; 8])).collect::<Vec<_>>());
+    assert!(store.all_notes("mate").await.unwrap().unwrap().is_empty());
 }
 
 #[tokio::test]

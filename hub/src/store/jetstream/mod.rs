@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::{Chain, MAX_PAGE, OpenError, Place, Put, SharedStore, Store, StoreError, StoreFuture};
+use super::{Chain, MAX_PAGE, OpenError, OwnedChain, Place, Put, SharedStore, Store, StoreError, StoreFuture};
 use entries::Entries;
 use state::State;
 
@@ -98,12 +98,20 @@ impl JetStreamStore {
         (entries, subjects::chain(entries.name(), chain))
     }
 
-    /// Epochs and logs of an agent that have entries.
-    async fn chains(&self, agent: &str, log: Option<&str>) -> Result<Vec<(u32, String)>, StoreError> {
-        let entries = self.entries(agent);
+    /// The chains of an agent, of one log or of all.
+    async fn chains(&self, agent: &str, log: Option<&str>) -> Result<Vec<OwnedChain>, StoreError> {
+        self.chains_in(self.entries(agent), Some(agent), log).await
+    }
+
+    async fn chains_in(
+        &self,
+        entries: &Entries,
+        agent: Option<&str>,
+        log: Option<&str>,
+    ) -> Result<Vec<OwnedChain>, StoreError> {
         let filter = subjects::chains(entries.name(), agent, log);
         let found = self.connection.subjects(entries.stream(), &filter).await?;
-        Ok(found.iter().filter_map(|subject| subjects::epoch_and_log(subject)).collect())
+        Ok(found.iter().filter_map(|subject| subjects::chain_of(subject)).collect())
     }
 
     async fn newest_epoch(&self, agent: &str) -> Result<Option<(u32, Bytes)>, StoreError> {
@@ -294,7 +302,7 @@ impl Store for JetStreamStore {
 
     fn logs<'a>(&'a self, agent: &'a str, after: Option<&'a str>, limit: usize) -> StoreFuture<'a, Vec<String>> {
         Box::pin(async move {
-            let mut logs: Vec<_> = self.chains(agent, None).await?.into_iter().map(|(_, log)| log).collect();
+            let mut logs: Vec<_> = self.chains(agent, None).await?.into_iter().map(|chain| chain.log).collect();
             logs.sort_unstable();
             logs.dedup();
             Ok(page(logs, after, limit))
@@ -309,9 +317,21 @@ impl Store for JetStreamStore {
         Box::pin(async move { self.state.create(Place::Register(agent, epoch), position.into(), &record).await })
     }
 
+    fn all_chains<'a>(&'a self, log: Option<&'a str>) -> StoreFuture<'a, Option<Vec<OwnedChain>>> {
+        Box::pin(async move {
+            let found = try_join_all(self.shards.iter().map(|shard| self.chains_in(shard, None, log))).await?;
+            Ok(Some(found.into_iter().flatten().collect()))
+        })
+    }
+
+    fn all_notes<'a>(&'a self, log: &'a str) -> StoreFuture<'a, Option<Vec<(OwnedChain, [u8; 8])>>> {
+        Box::pin(async move { self.state.notes(log).await.map(Some) })
+    }
+
     fn log_epochs<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<u32>> {
         Box::pin(async move {
-            let mut epochs: Vec<_> = self.chains(agent, Some(log)).await?.into_iter().map(|(epoch, _)| epoch).collect();
+            let mut epochs: Vec<_> =
+                self.chains(agent, Some(log)).await?.into_iter().map(|chain| chain.epoch).collect();
             epochs.sort_unstable();
             Ok(epochs)
         })

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::connect::Connection;
 use super::exchange::{PAUSE, Published, TRIES, chain_of};
 use super::subjects;
-use crate::store::{Place, Put, StoreError, seal};
+use crate::store::{OwnedChain, Place, Put, StoreError, seal};
 
 /// Records of a register read at once.
 const AT_ONCE: usize = 32;
@@ -136,6 +136,14 @@ impl State {
         let mut agents: Vec<_> = keys.filter_map(subjects::agent).collect();
         agents.sort_unstable();
         Ok(agents)
+    }
+
+    /// The schemas noted for all chains of a log.
+    pub(super) async fn notes(&self, log: &str) -> Result<Vec<(OwnedChain, [u8; 8])>, StoreError> {
+        let filter = format!("{}{}", self.prefix, subjects::notes(log));
+        let found = self.connection.subjects(&self.stream, &filter).await?;
+        let keys = found.iter().filter_map(|subject| subject.strip_prefix(&self.prefix));
+        Ok(keys.filter_map(subjects::note).map(|(chain, schema)| (chain, schema.to_be_bytes())).collect())
     }
 
     /// Whether the bucket has a leader that answers.

@@ -16,7 +16,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::super::names::{Digits, digits};
-use crate::store::{Chain, Place};
+use crate::store::{Chain, OwnedChain, Place};
 
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
@@ -28,16 +28,34 @@ pub(super) fn chain(stream: &str, chain: Chain<'_>) -> String {
     format!("{stream}.{}.{:010}.{}", encode(chain.agent), chain.epoch, encode(chain.log))
 }
 
-/// The subjects of the chains of an agent, of one log or of all.
-pub(super) fn chains(stream: &str, agent: &str, log: Option<&str>) -> String {
-    format!("{stream}.{}.*.{}", encode(agent), log.map_or_else(|| "*".into(), encode))
+/// The subjects of the chains of one agent or of all, of one log or of all.
+pub(super) fn chains(stream: &str, agent: Option<&str>, log: Option<&str>) -> String {
+    format!("{stream}.{}.*.{}", token(agent), token(log))
 }
 
-/// Epoch and log of a subject that [`chains`] found.
-pub(super) fn epoch_and_log(subject: &str) -> Option<(u32, String)> {
+/// The chain of a subject that [`chains`] found.
+pub(super) fn chain_of(subject: &str) -> Option<OwnedChain> {
     let mut parts = subject.rsplit('.');
     let log = decode(parts.next()?)?;
-    Some((parts.next()?.parse().ok()?, log))
+    let epoch = parts.next()?.parse().ok()?;
+    Some(OwnedChain { agent: decode(parts.next()?)?, epoch, log })
+}
+
+/// All keys of notes for chains of a log.
+pub(super) fn notes(log: &str) -> String {
+    format!("*.notes.*.{}.*", encode(log))
+}
+
+/// The chain of a key that [`notes`] found, and the schema's fingerprint.
+pub(super) fn note(key: &str) -> Option<(OwnedChain, u64)> {
+    let mut parts = key.split('.');
+    let agent = decode(parts.next()?)?;
+    let (_, epoch, log) = (parts.next()?, parts.next()?.parse().ok()?, decode(parts.next()?)?);
+    Some((OwnedChain { agent, epoch, log }, u64::from_str_radix(parts.next()?, 16).ok()?))
+}
+
+fn token(name: Option<&str>) -> String {
+    name.map_or_else(|| "*".into(), encode)
 }
 
 /// The name under which an entry is sealed.
@@ -111,10 +129,12 @@ mod tests {
     #[test]
     fn no_name_leaves_its_token() {
         for name in ["a.b", "*", ">", "a b", "=", "%", "ü", "\t", "$KV"] {
-            let subject = chain("S", Chain { agent: name, epoch: 1, log: name });
+            let named = Chain { agent: name, epoch: 1, log: name };
+            let (subject, key) = (chain("S", named), key(Place::Notes(named), 7));
             assert_eq!(subject.split('.').count(), 4, "{subject}");
             assert!(subject.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-=".contains(&b)), "{subject}");
-            assert_eq!(epoch_and_log(&subject), Some((1, name.to_owned())));
+            assert_eq!(chain_of(&subject).as_ref().map(OwnedChain::borrow), Some(named));
+            assert_eq!(note(&key).map(|(chain, schema)| (chain.borrow() == named, schema)), Some((true, 7)));
         }
     }
 
