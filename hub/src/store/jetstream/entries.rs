@@ -269,7 +269,7 @@ impl Entries {
         let Some(last) = self.connection.last(&self.stream, subject).await? else { return Ok((Vec::new(), None)) };
         let last = held(last)?;
         let mut listed = Vec::new();
-        if last.base < from {
+        if last.base < from || limit == 0 {
             return Ok((listed, None));
         }
         let found = if from > 0 { self.find(subject, from).await? } else { None };
