@@ -66,6 +66,9 @@ impl OwnedChain {
     }
 }
 
+/// A chain, and the fingerprint of a schema that it uses.
+pub type Note = (OwnedChain, [u8; 8]);
+
 /// Where the objects of one kind are kept; each has a number there, so that place and number name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place<'a> {
@@ -269,7 +272,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// The schemas noted for all chains of a log, likewise.
-    fn all_notes<'a>(&'a self, _log: &'a str) -> StoreFuture<'a, Option<Vec<(OwnedChain, [u8; 8])>>> {
+    fn all_notes<'a>(&'a self, _log: &'a str) -> StoreFuture<'a, Option<Vec<Note>>> {
         Box::pin(async { Ok(None) })
     }
 

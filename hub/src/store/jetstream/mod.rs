@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 
-use super::{Chain, MAX_PAGE, OpenError, OwnedChain, Place, Put, SharedStore, Store, StoreError, StoreFuture};
+use super::{Chain, MAX_PAGE, Note, OpenError, OwnedChain, Place, Put, SharedStore, Store, StoreError, StoreFuture};
 use entries::Entries;
 use state::State;
 
@@ -324,7 +324,7 @@ impl Store for JetStreamStore {
         })
     }
 
-    fn all_notes<'a>(&'a self, log: &'a str) -> StoreFuture<'a, Option<Vec<(OwnedChain, [u8; 8])>>> {
+    fn all_notes<'a>(&'a self, log: &'a str) -> StoreFuture<'a, Option<Vec<Note>>> {
         Box::pin(async move { self.state.notes(log).await.map(Some) })
     }
 

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::connect::Connection;
 use super::exchange::{PAUSE, Published, TRIES, chain_of};
 use super::subjects;
-use crate::store::{OwnedChain, Place, Put, StoreError, seal};
+use crate::store::{Note, Place, Put, StoreError, seal};
 
 /// Records of a register read at once.
 const AT_ONCE: usize = 32;
@@ -139,7 +139,7 @@ impl State {
     }
 
     /// The schemas noted for all chains of a log.
-    pub(super) async fn notes(&self, log: &str) -> Result<Vec<(OwnedChain, [u8; 8])>, StoreError> {
+    pub(super) async fn notes(&self, log: &str) -> Result<Vec<Note>, StoreError> {
         let filter = format!("{}{}", self.prefix, subjects::notes(log));
         let found = self.connection.subjects(&self.stream, &filter).await?;
         let keys = found.iter().filter_map(|subject| subject.strip_prefix(&self.prefix));
