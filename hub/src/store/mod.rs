@@ -266,7 +266,8 @@ pub trait Store: Send + Sync + 'static {
     /// The epochs in which `log` has entries, ascending.
     fn log_epochs<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<u32>>;
 
-    /// All chains, or those of one log, in no order, where the store can tell them at once; `None` where agents have to be asked one by one.
+    /// All chains, or those of one log, in no order, where the store can tell them at once; `None` where agents have to be asked one by
+    /// one, also because the chains are too many for one listing.
     fn all_chains<'a>(&'a self, _log: Option<&'a str>) -> StoreFuture<'a, Option<Vec<OwnedChain>>> {
         Box::pin(async { Ok(None) })
     }

@@ -24,6 +24,9 @@ pub(super) const PAUSE: Duration = Duration::from_millis(50);
 /// Subjects that one listing takes at most: 100 bytes each, and beyond any fleet that one stream should carry.
 const MAX_SUBJECTS: usize = 1 << 20;
 
+/// Subjects of a whole fleet that are listed at once; beyond, its agents are asked one by one.
+pub(super) const LISTED_AT_ONCE: usize = 100_000;
+
 /// The header that says where an entry begins.
 pub(super) const BASE: &str = "Pyralog-Base";
 
@@ -109,20 +112,30 @@ impl Connection {
 
     /// Subjects that fit `filter` and have messages, in no order.
     pub(super) async fn subjects(&self, stream: &Stream, filter: &str) -> Result<Vec<String>, StoreError> {
+        let subjects = self.few_subjects(stream, filter, MAX_SUBJECTS).await?;
+        subjects.ok_or_else(|| {
+            let error = format!("there are more than {MAX_SUBJECTS}: divide agents among shards");
+            self.failed("list", filter, error)
+        })
+    }
+
+    /// The same; `None` when there are more than `most`.
+    pub(super) async fn few_subjects(
+        &self,
+        stream: &Stream,
+        filter: &str,
+        most: usize,
+    ) -> Result<Option<Vec<String>>, StoreError> {
         let failed = |error: &dyn std::error::Error| self.failed("list", filter, chain_of(error));
         let mut pages = stream.info_with_subjects(filter).await.map_err(|error| failed(&error))?;
         let mut subjects = Vec::new();
         while let Some((subject, _)) = pages.try_next().await.map_err(|error| failed(&error))? {
-            if subjects.len() >= MAX_SUBJECTS {
-                return Err(self.failed(
-                    "list",
-                    filter,
-                    format!("there are more than {MAX_SUBJECTS}: divide agents among shards"),
-                ));
+            if subjects.len() >= most {
+                return Ok(None);
             }
             subjects.push(subject);
         }
-        Ok(subjects)
+        Ok(Some(subjects))
     }
 }
 

@@ -100,18 +100,24 @@ impl JetStreamStore {
 
     /// The chains of an agent, of one log or of all.
     async fn chains(&self, agent: &str, log: Option<&str>) -> Result<Vec<OwnedChain>, StoreError> {
-        self.chains_in(self.entries(agent), Some(agent), log).await
-    }
-
-    async fn chains_in(
-        &self,
-        entries: &Entries,
-        agent: Option<&str>,
-        log: Option<&str>,
-    ) -> Result<Vec<OwnedChain>, StoreError> {
-        let filter = subjects::chains(entries.name(), agent, log);
+        let entries = self.entries(agent);
+        let filter = subjects::chains(entries.name(), Some(agent), log);
         let found = self.connection.subjects(entries.stream(), &filter).await?;
         Ok(found.iter().filter_map(|subject| subjects::chain_of(subject)).collect())
+    }
+
+    /// Those of all agents; `None` when they are too many for one listing.
+    async fn chains_of_all(&self, log: Option<&str>) -> Result<Option<Vec<OwnedChain>>, StoreError> {
+        let mut chains = Vec::new();
+        for shard in &self.shards {
+            let filter = subjects::chains(shard.name(), None, log);
+            let room = exchange::LISTED_AT_ONCE.saturating_sub(chains.len());
+            match self.connection.few_subjects(shard.stream(), &filter, room).await? {
+                Some(found) => chains.extend(found.iter().filter_map(|subject| subjects::chain_of(subject))),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(chains))
     }
 
     async fn newest_epoch(&self, agent: &str) -> Result<Option<(u32, Bytes)>, StoreError> {
@@ -318,14 +324,11 @@ impl Store for JetStreamStore {
     }
 
     fn all_chains<'a>(&'a self, log: Option<&'a str>) -> StoreFuture<'a, Option<Vec<OwnedChain>>> {
-        Box::pin(async move {
-            let found = try_join_all(self.shards.iter().map(|shard| self.chains_in(shard, None, log))).await?;
-            Ok(Some(found.into_iter().flatten().collect()))
-        })
+        Box::pin(self.chains_of_all(log))
     }
 
     fn all_notes<'a>(&'a self, log: &'a str) -> StoreFuture<'a, Option<Vec<Note>>> {
-        Box::pin(async move { self.state.notes(log).await.map(Some) })
+        Box::pin(self.state.notes(log))
     }
 
     fn log_epochs<'a>(&'a self, agent: &'a str, log: &'a str) -> StoreFuture<'a, Vec<u32>> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::connect::Connection;
-use super::exchange::{PAUSE, Published, TRIES, chain_of};
+use super::exchange::{LISTED_AT_ONCE, PAUSE, Published, TRIES, chain_of};
 use super::subjects;
 use crate::store::{Note, Place, Put, StoreError, seal};
 
@@ -138,12 +138,14 @@ impl State {
         Ok(agents)
     }
 
-    /// The schemas noted for all chains of a log.
-    pub(super) async fn notes(&self, log: &str) -> Result<Vec<Note>, StoreError> {
+    /// The schemas noted for all chains of a log; `None` when they are too many for one listing.
+    pub(super) async fn notes(&self, log: &str) -> Result<Option<Vec<Note>>, StoreError> {
         let filter = format!("{}{}", self.prefix, subjects::notes(log));
-        let found = self.connection.subjects(&self.stream, &filter).await?;
+        let Some(found) = self.connection.few_subjects(&self.stream, &filter, LISTED_AT_ONCE).await? else {
+            return Ok(None);
+        };
         let keys = found.iter().filter_map(|subject| subject.strip_prefix(&self.prefix));
-        Ok(keys.filter_map(subjects::note).map(|(chain, schema)| (chain, schema.to_be_bytes())).collect())
+        Ok(Some(keys.filter_map(subjects::note).map(|(chain, schema)| (chain, schema.to_be_bytes())).collect()))
     }
 
     /// Whether the bucket has a leader that answers.
